@@ -1,0 +1,40 @@
+# Every target makes what it needs: a virtual environment, the packages, and only when pyproject.toml changed.
+
+VENV ?= .venv
+VENV_PARITY ?= .venv-parity
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python; do \
+	$$python -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+
+.PHONY: help demo test lint parity clean
+.DELETE_ON_ERROR:
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.demo  ## train LeNet-5 on digits and draw where its gradient flows, into runs/demo
+	@$(VENV)/bin/python -m tinygrad_cnn demo
+
+test: $(VENV)/.dev  ## run the tests
+	@$(VENV)/bin/python -m pytest -n auto -q
+
+lint: $(VENV)/.dev  ## check style and types
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+
+parity: $(VENV_PARITY)/.dev  ## compare with PyTorch, in an environment of its own
+	@$(VENV_PARITY)/bin/python -m pytest parity -n auto -q
+
+clean:  ## remove the environments and what the tools and the demo wrote
+	rm -rf $(VENV) $(VENV_PARITY) runs .pytest_cache .hypothesis .mypy_cache .ruff_cache
+
+$(VENV_PARITY)/.dev: extra_packages = torch==2.13.0
+
+# VENV/.EXTRA is touched once the environment holds the package with that extra.
+$(VENV)/.% $(VENV_PARITY)/.%: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer with the venv module was found on PATH." \
+		"Install one (Debian, Ubuntu: apt install python3 python3-venv) or name it: make PYTHON=/path/to/python3"; exit 1; }
+	@test -x $(@D)/bin/python || { echo "Making $(@D) with $(PYTHON)"; $(PYTHON) -m venv $(@D); }
+	@echo "Installing tinygrad_cnn[$*] $(extra_packages) into $(@D)"
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(extra_packages) --editable '.[$*]'
+	@touch $@
