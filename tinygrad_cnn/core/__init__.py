@@ -1,0 +1,1 @@
+"""The engine: tape, Tensor and Op."""

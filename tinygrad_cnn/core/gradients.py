@@ -1,0 +1,252 @@
+"""Gradients asked for: `backward` adds them to the leaves, `grad` returns them."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_cnn.core import tape
+from tinygrad_cnn.core.operators import Operators
+from tinygrad_cnn.core.tape import Place
+from tinygrad_cnn.errors import ShapeError, TapeError
+
+if TYPE_CHECKING:
+    from tinygrad_cnn.core.tensor import Tensor
+
+_lock = threading.Lock()
+
+
+def backward(
+    output: Tensor, gradient: Any, retain_graph: bool | None, create_graph: bool, inputs: Sequence[Tensor] | Tensor | None
+) -> None:
+    """See `Tensor.backward`."""
+    targets = None if inputs is None else _listed("backward", "inputs", inputs)
+    wanted = None if targets is None else [_place("backward", t) for t in targets]
+    keep = create_graph if retain_graph is None else retain_graph
+    roots = [_root("backward", output, gradient, create_graph)]
+    found = _walk(roots, wanted=wanted, keep=keep, create=create_graph)
+    destinations: list[tuple[Tensor, Any]] = list(found.retained)
+    if targets is None:
+        destinations += found.places.items()
+    else:
+        destinations += [(t, found.places[p]) for t, p in zip(targets, wanted or (), strict=True) if p in found.places]
+    leaf_gradients = [(t, _hooked(t, g, create_graph) if t._node is None else g) for t, g in destinations]
+    del found, destinations
+    _commit(leaf_gradients, create_graph)
+
+
+def grad(
+    outputs: Sequence[Tensor] | Tensor,
+    inputs: Sequence[Tensor] | Tensor,
+    grad_outputs: Any = None,
+    *,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> tuple[Tensor | None, ...]:
+    """The gradients of the outputs with respect to the inputs, always a tuple; touches no `.grad`.
+
+    `grad_outputs` weights the outputs and may be left out for outputs of one element. With `create_graph` the
+    gradients are themselves on the tape. An input that the outputs do not depend on is an error, or None if
+    `allow_unused`.
+
+    >>> import tinygrad_cnn as tc
+    >>> x = tc.tensor(3.0, requires_grad=True)
+    >>> (dx,) = tc.grad(x**3, x, create_graph=True)
+    >>> dx
+    tensor(27., grad_fn=mul)
+    >>> tc.grad(dx, x)
+    (tensor(18.),)
+    """
+    ys = _listed("grad", "outputs", outputs)
+    xs = _listed("grad", "inputs", inputs)
+    weights = _weights(ys, grad_outputs)
+    keep = create_graph if retain_graph is None else retain_graph
+    places = [_place("grad", x) for x in xs]
+    roots = [_root("grad", y, w, create_graph) for y, w in zip(ys, weights, strict=True)]
+    found = _walk(roots, wanted=places, keep=keep, create=create_graph).places
+    missing = [i for i, place in enumerate(places) if place not in found]
+    if missing and not allow_unused:
+        listed = ", ".join(f"inputs[{i}]" + (f" ({xs[i].name!r})" if xs[i].name else "") for i in missing)
+        shapes = ", ".join(str(xs[i].shape) for i in missing)
+        raise TapeError(
+            f"grad: the outputs do not depend on {listed} of shape {shapes}; pass allow_unused=True to get None for it"
+        )
+    results: list[Tensor | None] = []
+    taken: set[int] = set()
+    for x, place in zip(xs, places, strict=True):
+        g = found.get(place)
+        if g is not None and x._node is None:
+            g = _hooked(x, g, create_graph)
+        if g is not None and not create_graph:
+            # The same input listed twice gets two arrays; memory is never shared with anybody else's.
+            g = x._wrap(_copied(g, x.data) if id(g) in taken else _owned(g, x.data, 2), None)
+            taken.add(id(found[place]))
+        results.append(g)
+    return tuple(results)
+
+
+class HookHandle:
+    """What `register_hook` returns; `remove()` takes the hook away again."""
+
+    def __init__(self, hooks: list[Any], hook: Any) -> None:
+        self._hooks, self._hook = hooks, hook
+
+    def remove(self) -> None:
+        """Take the hook away; doing so twice is harmless."""
+        if self._hook in self._hooks:
+            self._hooks.remove(self._hook)
+
+    def __enter__(self) -> HookHandle:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.remove()
+
+
+def register_hook(tensor: Tensor, hook: Callable[[Tensor], Tensor | None]) -> HookHandle:
+    """Hooks of a computed Tensor live on its node, so they fire even if the Tensor has died."""
+
+    def on_gradient(g: Any) -> Any:
+        bare = isinstance(g, np.ndarray | np.generic)
+        replaced = hook(tensor._wrap(_read_only(g), None) if bare else g)
+        if replaced is None:
+            return None
+        if replaced.shape != g.shape or replaced.dtype != g.dtype:
+            raise ShapeError(
+                f"hook: returned a gradient of {replaced.shape} {replaced.dtype}, but the Tensor's is {g.shape} {g.dtype}"
+            )
+        return replaced.data if bare else replaced
+
+    holder: Any = tensor if tensor._node is None else tensor._node
+    attribute = "_hooks" if tensor._node is None else "hooks"
+    hooks = getattr(holder, attribute)
+    if hooks is None:
+        hooks = []
+        setattr(holder, attribute, hooks)
+    hooks.append(on_gradient)
+    return HookHandle(hooks, on_gradient)
+
+
+# ---- helpers ---------------------------------------------------------------------------------------------------
+
+
+def _walk(roots: list[tuple[Place, Any]], *, wanted: list[Place] | None, keep: bool, create: bool) -> tape.Gradients:
+    with np.errstate(all="ignore"):  # inf and NaN are results here, not events
+        return tape.walk(roots, wanted=wanted, keep=keep, create=create)
+
+
+def _root(name: str, output: Tensor, gradient: Any, create: bool) -> tuple[Place, Any]:
+    place = _place(name, output, "output")
+    if gradient is None:
+        if output.size != 1:
+            raise ValueError(
+                f"{name}: the output has shape {output.shape}, so its gradient must be given; or reduce it to one number, "
+                "for instance with .sum()"
+            )
+        array = np.ones_like(output.data)
+        return place, output._wrap(array, None) if create else array
+    given = gradient if isinstance(gradient, Operators) else None
+    array = np.asarray(gradient if given is None else given.data)
+    if array.shape != output.shape:
+        raise ShapeError(f"{name}: the gradient has shape {array.shape}, the output {output.shape}; they must be equal")
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: the gradient must be real numbers, got dtype {array.dtype}")
+    if create:
+        given = output._wrap(array, None) if given is None else given
+        return place, given if given.dtype == output.dtype else given.astype(output.dtype)
+    return place, array.astype(output.dtype, copy=False)
+
+
+def _place(name: str, tensor: Tensor, role: str = "input") -> Place:
+    if tensor._node is not None:
+        return tensor._node
+    if not tensor._requires_grad:
+        label = f" {tensor.name!r}" if tensor.name else ""
+        why = (
+            "it was computed from nothing that requires grad, or under tc.no_grad()"
+            if role == "output"
+            else "create it with requires_grad=True"
+        )
+        raise TapeError(f"{name}: the {role}{label} of shape {tensor.shape} does not require grad; {why}")
+    return tensor
+
+
+def _listed(name: str, role: str, tensors: Any) -> list[Tensor]:
+    listed = list(tensors) if isinstance(tensors, list | tuple) else [tensors]
+    for t in listed:
+        if not isinstance(t, Operators):
+            raise TypeError(f"{name}: {role} must be Tensors, got {type(t).__name__}")
+    if not listed:
+        raise ValueError(f"{name}: {role} is empty")
+    return listed
+
+
+def _weights(ys: list[Tensor], grad_outputs: Any) -> list[Any]:
+    if grad_outputs is None:
+        return [None] * len(ys)
+    weights = list(grad_outputs) if isinstance(grad_outputs, list | tuple) else [grad_outputs]
+    if len(weights) != len(ys):
+        raise ValueError(f"grad: {len(weights)} grad_outputs for {len(ys)} outputs; give one each")
+    return weights
+
+
+def _hooked(leaf: Tensor, g: Any, create: bool) -> Any:
+    if not leaf._hooks:
+        return g
+    with tape.enable_grad() if create else tape.no_grad():
+        return tape.run_hooks(leaf._hooks, g)
+
+
+def _commit(gradients: list[tuple[Tensor, Any]], create: bool) -> None:
+    """Add the gradients to `.grad`, all of them, each in memory of its own."""
+    ready = []
+    while gradients:
+        tensor, g = gradients.pop()
+        ready.append((tensor, g if create else _owned(g, tensor.data, 1)))
+    with _lock:
+        for tensor, g in ready:
+            old = tensor._grad
+            if create:
+                tensor._grad = g if old is None else old + g
+            else:
+                tensor._grad = tensor._wrap(g if old is None else old.data + g, None)
+
+
+def _owned(g: Any, like: np.ndarray, references: int) -> np.ndarray:
+    """The gradient itself if nobody else can reach its memory, else a copy; `references` are the caller's own."""
+    if isinstance(g, np.ndarray) and g.base is None and sys.getrefcount(g) <= _ALONE + references:
+        return g
+    return _copied(g, like)
+
+
+def _copied(g: Any, like: np.ndarray) -> np.ndarray:
+    copy = np.empty_like(like)
+    np.copyto(copy, g)
+    return copy
+
+
+def _calibrated() -> int:
+    """How many references Python counts inside `_owned` for an array that only its caller holds, less that one."""
+
+    def inside(g: Any) -> int:
+        return sys.getrefcount(g)
+
+    def caller() -> int:
+        alone = np.empty(1)
+        return inside(alone)
+
+    return caller() - 1
+
+
+_ALONE = _calibrated()
+
+
+def _read_only(g: Any) -> np.ndarray:
+    view = np.asarray(g).view()
+    view.flags.writeable = False
+    return view

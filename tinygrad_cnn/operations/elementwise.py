@@ -1,0 +1,182 @@
+"""Elementwise operations: arithmetic, functions of one variable, activations, comparison.
+
+Derivatives at kinks and ties are PyTorch's, listed in docs/conventions.md: each rule says so where it decides one.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tinygrad_cnn.core.op import op
+from tinygrad_cnn.core.tensor import Tensor
+from tinygrad_cnn.kernels import special
+
+# ---- arithmetic ------------------------------------------------------------------------------------------------
+
+add = op("add", np.add, (lambda g: g, lambda g: g), doc="a + b, broadcasting.")
+sub = op("sub", np.subtract, (lambda g: g, lambda g: -g), doc="a - b, broadcasting.")
+mul = op("mul", np.multiply, (lambda g, b: g * b, lambda g, a: g * a), doc="a * b, broadcasting.")
+div = op("div", np.true_divide, (lambda g, b: g / b, lambda g, y, b: -g * y / b), doc="a / b, broadcasting.")
+neg = op("neg", np.negative, lambda g: -g, doc="-x.")
+
+
+def _base_rule(g: Tensor, a: Tensor, b: Any) -> Tensor:
+    if isinstance(b, int | float):
+        return g * (b * a ** (b - 1)) if b != 0 else zeros_like(g)
+    zero = b == 0
+    return where(zero, 0.0, g * b * a ** where(zero, 1.0, b - 1.0))  # 0 * a**-1 would be NaN at a = 0
+
+
+def _exponent_rule(g: Tensor, a: Any, b: Tensor, y: Tensor) -> Tensor:
+    a = Tensor(a, dtype=y.dtype) if not isinstance(a, Tensor) else a
+    flat = (a == 0) & (b >= 0)
+    return where(flat, 0.0, g * y * log(where(flat, 1.0, a)))  # 0**b is constant in b
+
+
+pow = op("pow", lambda a, b: a**b, (_base_rule, _exponent_rule), doc="a ** b, broadcasting; d(0**0)/da = 0.")
+
+
+def _tie_rule(wins: Any) -> Any:
+    """The gradient of maximum or minimum to one argument: all, nothing, or half at a tie (NaN: all)."""
+    return lambda g, a, b: where(a == b, g * 0.5, where(wins(a, b), 0.0, g))
+
+
+maximum = op("maximum", np.maximum, (_tie_rule(lambda a, b: a < b), _tie_rule(lambda a, b: a > b)),
+             doc="The larger of a and b; at ties half of the gradient to each.")  # fmt: skip
+minimum = op("minimum", np.minimum, (_tie_rule(lambda a, b: a > b), _tie_rule(lambda a, b: a < b)),
+             doc="The smaller of a and b; at ties half of the gradient to each.")  # fmt: skip
+
+where = op(
+    "where",
+    lambda condition, a, b: np.where(condition, a, b),
+    {"a": lambda g, condition: where(condition, g, 0.0), "b": lambda g, condition: where(condition, 0.0, g)},
+    doc="a where the condition is true, else b; what is not chosen gets gradient 0, never NaN.",
+)
+
+clip = op(
+    "clip",
+    lambda x, min=None, max=None: np.clip(x, min, max),
+    {"x": lambda g, x, min, max: where(_outside(x, min, max), 0.0, g)},
+    doc="x limited to [min, max]; the derivative is 1 within and at both bounds, 0 outside.",
+)
+
+
+def _outside(x: Tensor, low: Any, high: Any) -> Any:
+    below = False if low is None else x < low
+    above = False if high is None else x > high
+    return above if below is False else below if above is False else below | above
+
+
+remainder = op("remainder", np.remainder, {"a": lambda g: g, "b": lambda g, a, b: -g * floor(a / b)},
+               doc="a - floor(a / b) * b, with the sign of b.")  # fmt: skip
+
+# ---- functions of one variable ---------------------------------------------------------------------------------
+
+exp = op("exp", np.exp, lambda g, y: g * y, doc="e to the power x.")
+expm1 = op("expm1", np.expm1, lambda g, y: g * (y + 1), doc="exp(x) - 1, exact near 0.")
+log = op("log", np.log, lambda g, x: g / x, doc="The natural logarithm.")
+log1p = op("log1p", np.log1p, lambda g, x: g / (x + 1), doc="log(1 + x), exact near 0.")
+sqrt = op("sqrt", np.sqrt, lambda g, y: g / (2 * y), doc="The square root; its derivative at 0 is infinite.")
+square = op("square", np.square, lambda g, x: g * (2 * x), doc="x * x.")
+sin = op("sin", np.sin, lambda g, x: g * cos(x), doc="The sine of x in radians.")
+cos = op("cos", np.cos, lambda g, x: -g * sin(x), doc="The cosine of x in radians.")
+tan = op("tan", np.tan, lambda g, y: g * (1 + y * y), doc="The tangent of x in radians.")
+tanh = op("tanh", np.tanh, lambda g, y: g * (1 - y * y), doc="The hyperbolic tangent.")
+sigmoid = op("sigmoid", special.sigmoid, lambda g, y: g * (y * (1 - y)), doc="1 / (1 + exp(-x)).")
+erf = op("erf", special.erf, lambda g, x: g * (exp(-x * x) * (2 / math.sqrt(math.pi))), doc="The error function.")
+abs = op("abs", np.abs, lambda g, x: g * sign(x), doc="|x|; its derivative at 0 is 0.")
+sign = op("sign", np.sign, lambda g: zeros_like(g), doc="-1, 0 or 1; its derivative is 0.")
+floor = op("floor", np.floor, lambda g: zeros_like(g), doc="The largest integer below; its derivative is 0.")
+ceil = op("ceil", np.ceil, lambda g: zeros_like(g), doc="The smallest integer above; its derivative is 0.")
+round = op("round", lambda x: np.round(x), lambda g: zeros_like(g), doc="To the nearest, halves to even; derivative 0.")
+zeros_like = op("zeros_like", lambda x: np.zeros_like(x), lambda g: zeros_like(g), doc="0 for each element.")
+clone = op("clone", lambda x: np.copy(x), lambda g: g, doc="A copy in memory of its own, on the tape.")
+
+# A leaf as it was at the time of an earlier forward pass: other values, the same place on the tape.
+alias = op("alias", lambda x, *, values: values, lambda g: g, doc="The values that a leaf had, in the leaf's place.")
+astype = op("astype", lambda x, *, dtype: np.asarray(x).astype(dtype), lambda g: g,
+            doc="The elements in another dtype; the gradient comes back in this one.")  # fmt: skip
+
+# ---- activations -----------------------------------------------------------------------------------------------
+
+relu = op(
+    "relu",
+    lambda x: np.maximum(x, 0),
+    lambda g, y: where(y <= 0, 0.0, g),  # selects, never multiplies: inf * 0 is NaN; a NaN passes its gradient on
+    fast=lambda g, y: np.where(y <= 0, g.dtype.type(0), g),
+    doc="max(x, 0); its derivative at 0 is 0.",
+)
+leaky_relu = op(
+    "leaky_relu",
+    lambda x, negative_slope=0.01: np.where(x > 0, x, x * negative_slope),
+    lambda g, x, negative_slope: where(x > 0, g, g * negative_slope),
+    doc="x above 0, negative_slope * x below; its derivative at 0 is negative_slope.",
+)
+elu = op(
+    "elu",
+    lambda x, alpha=1.0: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0))),
+    lambda g, x, alpha: where(x > 0, g, g * (alpha * exp(where(x > 0, 0.0, x)))),
+    doc="x above 0, alpha * (exp(x) - 1) below; its derivative at 0 is alpha (Clevert et al. 2015).",
+)
+gelu = op(
+    "gelu",
+    lambda x: x * (0.5 * (1 + special.erf(x * math.sqrt(0.5)))),
+    lambda g, x: g * (0.5 * (1 + erf(x * math.sqrt(0.5))) + x * exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))),
+    doc="x times the standard normal distribution function (Hendrycks and Gimpel 2016).",
+)
+silu = op(
+    "silu",
+    lambda x: x * special.sigmoid(x),
+    lambda g, x: g * _silu_slope(x),
+    doc="x * sigmoid(x), also called swish (Elfwing et al. 2017).",
+)
+
+
+def _silu_slope(x: Tensor) -> Tensor:
+    s = sigmoid(x)
+    return s * (1 + x * (1 - s))
+
+
+hardswish = op(
+    "hardswish",
+    lambda x: x * (np.minimum(np.maximum(x + 3, 0), 6) / 6),
+    lambda g, x: where(x <= -3, 0.0, where(x < 3, g * (x / 3 + 0.5), g)),
+    doc="x * relu6(x + 3) / 6; its derivative is 0 at -3 and 1 at 3 (Howard et al. 2019).",
+)
+relu6 = op(
+    "relu6",
+    lambda x: np.minimum(np.maximum(x, 0), 6),
+    lambda g, x: where((x <= 0) | (x >= 6), 0.0, g),
+    doc="min(max(x, 0), 6); its derivative is 0 at both bounds.",
+)
+hardtanh = op(
+    "hardtanh",
+    lambda x, min_val=-1.0, max_val=1.0: np.clip(x, min_val, max_val),
+    lambda g, x, min_val, max_val: where((x <= min_val) | (x >= max_val), 0.0, g),
+    doc="x limited to [min_val, max_val]; its derivative is 0 at both bounds.",
+)
+softplus = op(
+    "softplus",
+    lambda x, beta=1.0, threshold=20.0: np.where(x * beta > threshold, x, special.softplus(x * beta) / beta),
+    lambda g, x, beta, threshold: where(x * beta > threshold, g, g * sigmoid(x * beta)),
+    doc="log(1 + exp(beta * x)) / beta, and x itself where beta * x > threshold.",
+)
+
+# ---- comparison and logic: no gradient -------------------------------------------------------------------------
+
+lt = op("lt", np.less, None, doc="a < b.")
+le = op("le", np.less_equal, None, doc="a <= b.")
+gt = op("gt", np.greater, None, doc="a > b.")
+ge = op("ge", np.greater_equal, None, doc="a >= b.")
+eq = op("eq", np.equal, None, doc="a == b.")
+ne = op("ne", np.not_equal, None, doc="a != b.")
+bitwise_and = op("bitwise_and", np.bitwise_and, None, doc="a & b, for booleans and integers.")
+bitwise_or = op("bitwise_or", np.bitwise_or, None, doc="a | b, for booleans and integers.")
+bitwise_xor = op("bitwise_xor", np.bitwise_xor, None, doc="a ^ b, for booleans and integers.")
+invert = op("invert", np.invert, None, doc="~x, for booleans and integers.")
+isnan = op("isnan", np.isnan, None, doc="Whether an element is NaN.")
+isfinite = op("isfinite", np.isfinite, None, doc="Whether an element is neither NaN nor infinite.")
+floor_divide = op("floor_divide", np.floor_divide, None, doc="The integer quotient, rounded down.")

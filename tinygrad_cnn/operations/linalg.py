@@ -1,0 +1,105 @@
+"""Matrix products."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_cnn.core.op import op
+from tinygrad_cnn.core.tensor import Tensor
+from tinygrad_cnn.errors import ShapeError
+
+
+def refuse_mixed_dtypes(name: str, **tensors: Any) -> None:
+    """Raise TypeError if arrays of different floating dtypes meet where that is surely a mistake."""
+    floats = {k: t.dtype for k, t in tensors.items() if hasattr(t, "dtype") and t.dtype.kind == "f"}
+    first, *others = floats
+    for other in others:
+        if floats[other] != floats[first]:
+            raise TypeError(
+                f"{name}: {first} is {floats[first]}, {other} is {floats[other]}; convert one with "
+                f".astype({str(floats[other])!r})"
+            )
+
+
+def _matmul(a: Any, b: Any) -> np.ndarray:
+    a, b = np.asarray(a), np.asarray(b)
+    if a.ndim == 0 or b.ndim == 0:
+        raise ShapeError(f"matmul: shapes {a.shape} and {b.shape}: both need at least one axis; use * to scale")
+    inner = a.shape[-1], b.shape[-2 if b.ndim > 1 else 0]
+    if inner[0] != inner[1]:
+        raise ShapeError(
+            f"matmul: shapes {a.shape} and {b.shape} do not fit: the last axis of a has length {inner[0]}, "
+            f"the {'second to last' if b.ndim > 1 else 'only'} axis of b {inner[1]}"
+        )
+    if a.dtype.kind == b.dtype.kind == "f":
+        refuse_mixed_dtypes("matmul", a=a, b=b)
+    try:
+        np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    except ValueError:
+        raise ShapeError(
+            f"matmul: the batch axes {a.shape[:-2]} and {b.shape[:-2]} of shapes {a.shape} and {b.shape} do not broadcast"
+        ) from None
+    return a @ b
+
+
+def _left_rule(g: Tensor, b: Tensor, a_shape: Any) -> Tensor:
+    if b.ndim == 1:
+        return g.expand_dims(-1) * b
+    if len(a_shape) == 1:
+        return matmul(b, g.expand_dims(-1))[..., 0]
+    return matmul(g, b.mT)
+
+
+def _right_rule(g: Tensor, a: Tensor, b_shape: Any) -> Tensor:
+    if a.ndim == 1:
+        return g.expand_dims(-1 if len(b_shape) == 1 else -2) * (a if len(b_shape) == 1 else a.expand_dims(-1))
+    if len(b_shape) == 1:
+        return matmul(g.expand_dims(-2), a)[..., 0, :]
+    return matmul(a.mT, g)
+
+
+matmul = op("matmul", _matmul, (_left_rule, _right_rule), broadcasts=True,
+            doc="The matrix product a @ b; leading axes are batches and broadcast.")  # fmt: skip
+
+_linear = op(
+    "linear",
+    lambda x, weight, bias=None: x @ weight.T if bias is None else x @ weight.T + bias,
+    {
+        "x": lambda g, weight: matmul(g, weight),
+        "weight": lambda g, x: matmul(_rows(g).T, _rows(x)),
+        "bias": lambda g: _rows(g).sum(0),
+    },
+    doc="x times the transposed weight, plus the bias.",
+)
+
+
+def _rows(t: Tensor) -> Tensor:
+    return t if t.ndim == 2 else t.reshape(int(np.prod(t.shape[:-1], dtype=np.int64)), t.shape[-1])
+
+
+def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
+    """The fully connected layer y = x Wᵀ + b: x (..., in), weight (out, in), bias (out,) -> (..., out).
+
+    dx = g W, dW = gᵀ x, db = the sum of g over all but the last axis. Lectures A8.
+
+    Raises ShapeError if the lengths differ, TypeError for mixed floating dtypes.
+
+    >>> linear(Tensor([[1.0, 2.0]]), Tensor([[1.0, 1.0], [0.0, -1.0]]), Tensor([0.5, 0.0]))
+    tensor([[ 3.5, -2. ]])
+    """
+    x, weight = (t if isinstance(t, Tensor) else Tensor(t) for t in (x, weight))
+    bias = bias if bias is None or isinstance(bias, Tensor) else Tensor(bias)
+    if weight.ndim != 2:
+        raise ShapeError(f"linear: weight must have shape (out, in), got {weight.shape}")
+    if x.ndim == 0 or x.shape[-1] != weight.shape[1]:
+        raise ShapeError(
+            f"linear: weight expects {weight.shape[1]} input features (weight.shape[1]), x has "
+            f"{x.shape[-1] if x.ndim else 'none'} (x.shape = {x.shape})"
+            + (f"; flatten x first, x.flatten(1) has {int(np.prod(x.shape[1:]))} features" if x.ndim > 2 else "")
+        )
+    if bias is not None and bias.shape != (weight.shape[0],):
+        raise ShapeError(f"linear: bias must have shape ({weight.shape[0]},), got {bias.shape}")
+    refuse_mixed_dtypes("linear", x=x, weight=weight, **({} if bias is None else {"bias": bias}))
+    return _linear(x, weight, bias) if x.ndim > 1 else _linear(x.expand_dims(0), weight, bias)[0]
