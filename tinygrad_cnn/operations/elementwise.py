@@ -36,7 +36,7 @@ def _exponent_rule(g: Tensor, a: Any, b: Tensor, y: Tensor) -> Tensor:
     return where(flat, 0.0, g * y * log(where(flat, 1.0, a)))  # 0**b is constant in b
 
 
-pow = op("pow", lambda a, b: a**b, (_base_rule, _exponent_rule), doc="a ** b, broadcasting; d(0**0)/da = 0.")
+pow_ = op("pow", lambda a, b: a**b, (_base_rule, _exponent_rule), doc="a ** b, broadcasting; d(0**0)/da = 0.")
 
 
 def _tie_rule(wins: Any) -> Any:
@@ -87,11 +87,11 @@ tan = op("tan", np.tan, lambda g, y: g * (1 + y * y), doc="The tangent of x in r
 tanh = op("tanh", np.tanh, lambda g, y: g * (1 - y * y), doc="The hyperbolic tangent.")
 sigmoid = op("sigmoid", special.sigmoid, lambda g, y: g * (y * (1 - y)), doc="1 / (1 + exp(-x)).")
 erf = op("erf", special.erf, lambda g, x: g * (exp(-x * x) * (2 / math.sqrt(math.pi))), doc="The error function.")
-abs = op("abs", np.abs, lambda g, x: g * sign(x), doc="|x|; its derivative at 0 is 0.")
+abs_ = op("abs", np.abs, lambda g, x: g * sign(x), doc="|x|; its derivative at 0 is 0.")
 sign = op("sign", np.sign, lambda g: zeros_like(g), doc="-1, 0 or 1; its derivative is 0.")
 floor = op("floor", np.floor, lambda g: zeros_like(g), doc="The largest integer below; its derivative is 0.")
 ceil = op("ceil", np.ceil, lambda g: zeros_like(g), doc="The smallest integer above; its derivative is 0.")
-round = op("round", lambda x: np.round(x), lambda g: zeros_like(g), doc="To the nearest, halves to even; derivative 0.")
+round_ = op("round", lambda x: np.round(x), lambda g: zeros_like(g), doc="To the nearest, halves to even; derivative 0.")
 zeros_like = op("zeros_like", lambda x: np.zeros_like(x), lambda g: zeros_like(g), doc="0 for each element.")
 clone = op("clone", lambda x: np.copy(x), lambda g: g, doc="A copy in memory of its own, on the tape.")
 

@@ -44,7 +44,7 @@ def _mean(x: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> Any:
     return np.mean(x, axis=axis, keepdims=keepdims)
 
 
-sum = op("sum", lambda x, *, axis, keepdims=False: np.sum(x, axis=axis, keepdims=keepdims), _sum_rule,
+sum_ = op("sum", lambda x, *, axis, keepdims=False: np.sum(x, axis=axis, keepdims=keepdims), _sum_rule,
          doc="The sum over axes.")  # fmt: skip
 mean = op("mean", lambda x, *, axis, keepdims=False: _mean(x, axis, keepdims), _mean_rule,
           doc="The mean over axes; of nothing it is NaN.")  # fmt: skip
@@ -125,17 +125,17 @@ def _first_rule(g: Tensor, indices: Any, x_shape: Any, axis: int, keepdims: bool
     return put_along_axis(g, indices=indices.data, axis=axis, length=x_shape[axis])
 
 
-max = op("max", _first(np.argmax), _first_rule, aux={"indices": None},
+max_ = op("max", _first(np.argmax), _first_rule, aux={"indices": None},
          doc="The largest along one axis; the first of equals gets the gradient.")  # fmt: skip
-min = op("min", _first(np.argmin), _first_rule, aux={"indices": None},
+min_ = op("min", _first(np.argmin), _first_rule, aux={"indices": None},
          doc="The smallest along one axis; the first of equals gets the gradient.")  # fmt: skip
 argmax = op("argmax", lambda x, *, axis=None, keepdims=False: np.argmax(x, axis, keepdims=keepdims), None,
             doc="The index of the first largest element.")  # fmt: skip
 argmin = op("argmin", lambda x, *, axis=None, keepdims=False: np.argmin(x, axis, keepdims=keepdims), None,
             doc="The index of the first smallest element.")  # fmt: skip
-all = op("all", lambda x, *, axis, keepdims=False: np.all(x, axis=axis, keepdims=keepdims), None,
+all_ = op("all", lambda x, *, axis, keepdims=False: np.all(x, axis=axis, keepdims=keepdims), None,
          doc="Whether all elements are true.")  # fmt: skip
-any = op("any", lambda x, *, axis, keepdims=False: np.any(x, axis=axis, keepdims=keepdims), None,
+any_ = op("any", lambda x, *, axis, keepdims=False: np.any(x, axis=axis, keepdims=keepdims), None,
          doc="Whether any element is true.")  # fmt: skip
 
 # ---- products, running sums, logsumexp -------------------------------------------------------------------------
