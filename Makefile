@@ -31,10 +31,11 @@ clean:  ## remove the environments and what the tools and the demo wrote
 $(VENV_PARITY)/.dev: extra_packages = torch==2.13.0
 
 # VENV/.EXTRA is touched once the environment holds the package with that extra.
-$(VENV)/.% $(VENV_PARITY)/.%: pyproject.toml
-	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer with the venv module was found on PATH." \
-		"Install one (Debian, Ubuntu: apt install python3 python3-venv) or name it: make PYTHON=/path/to/python3"; exit 1; }
-	@test -x $(@D)/bin/python || { echo "Making $(@D) with $(PYTHON)"; $(PYTHON) -m venv $(@D); }
-	@echo "Installing tinygrad_cnn[$*] $(extra_packages) into $(@D)"
-	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(extra_packages) --editable '.[$*]'
+$(VENV)/.demo $(VENV)/.dev $(VENV_PARITY)/.dev: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer with its venv module was found on PATH." \
+		"Install one (Debian, Ubuntu: apt install python3-venv) or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3"; exit 1; }
+	@$(@D)/bin/python -m pip --version >/dev/null 2>&1 || { \
+		echo "Making $(@D) with $(PYTHON)"; $(PYTHON) -m venv --clear $(@D); }
+	@echo "Installing tinygrad_cnn[$(@F:.%=%)] $(extra_packages) into $(@D)"
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(extra_packages) --editable '.[$(@F:.%=%)]'
 	@touch $@
