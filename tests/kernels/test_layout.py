@@ -1,11 +1,11 @@
-"""Channels-last memory, windows as views, padding, and the taps of a window."""
+"""Channels-last memory, windows as views, and the taps of a window."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygrad_cnn.kernels.layout import channels_first, channels_last, pad_spatial, taps, windows
+from tinygrad_cnn.kernels.layout import channel_sum, channels_first, channels_last, taps, windows
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4), (2, 3, 4, 5), (2, 1, 1, 5), (1, 2, 3, 4, 5), (0, 3, 4, 4)])
@@ -53,19 +53,12 @@ def test_windows_refuse_to_leave_the_buffer():
         windows(np.zeros((1, 8, 1))[:, ::2], (2,), (1,), (1,))
 
 
-@given(st.lists(st.tuples(st.integers(-1, 2), st.integers(-1, 2)), min_size=1, max_size=3))
-def test_padding_by_minus_as_much_is_the_adjoint(padding):
-    rng = np.random.default_rng(0)
-    x = rng.integers(-9, 9, (2, *[3] * len(padding), 2))
-    y = pad_spatial(x, tuple(padding))
-    g = rng.integers(-9, 9, y.shape)
-    back = pad_spatial(g, tuple((-before, -after) for before, after in padding))
-    assert back.shape == x.shape
-    assert (y * g).sum() == (x * back).sum()
-    grown = [(max(0, before), max(0, after)) for before, after in padding]
-    cut = [slice(max(0, -before), 3 - max(0, -after)) for before, after in padding]
-    expected = np.pad(x[(slice(None), *cut)], [(0, 0), *grown, (0, 0)])
-    np.testing.assert_array_equal(y, expected)
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int64, np.complex128])
+def test_channel_sum(dtype):
+    x = np.random.default_rng(0).integers(-9, 9, (5, 3, 4, 2)).astype(dtype)
+    for image in (x, channels_first(channels_last(x)), x[:0], x[:, :0]):
+        np.testing.assert_array_equal(channel_sum(image), image.sum((0, 2, 3)))
+    assert channel_sum(np.full((70000, 1), 2, np.float16)).item() == 140000
 
 
 @given(*[st.integers(1, 4)] * 4, st.integers(-1, 3), st.integers(1, 3))

@@ -19,7 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .layout import Array, Pairs, channels_first, channels_last, pad_spatial, taps, windows
+from .layout import Array, Pairs, channels_first, channels_last, taps, windows
+from .padding import pad
 
 
 class Geometry(NamedTuple):
@@ -77,7 +78,7 @@ def conv_weight_gradient(x: Array, g: Array, w_shape: Sequence[int], geometry: G
 
 def _columns(x: Array, kernel: Sequence[int], output: Sequence[int], geometry: Geometry) -> Array:
     """One row per window, ordered by group, tap and channel: (N * prod(output), prod(K) * C)."""
-    padded = pad_spatial(channels_last(x), geometry.padding)
+    padded = pad(channels_last(x), ((0, 0), *geometry.padding, (0, 0)))
     view = windows(padded, kernel, geometry.stride, geometry.dilation)
     view = view[(slice(None), *map(slice, output))]  # a transposed convolution may use fewer windows than fit
     d, groups, channels = len(kernel), geometry.groups, x.shape[1]

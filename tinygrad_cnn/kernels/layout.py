@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-Pairs = tuple[tuple[int, int], ...]  # (before, after) per spatial axis; negative: crop
+Pairs = tuple[tuple[int, int], ...]  # (before, after) per axis; negative: crop
 Index = tuple[slice, ...]  # of the batch and spatial axes of a channels-last array
 
 
@@ -30,19 +30,14 @@ def channels_first(y: Array) -> Array:
     return y.transpose(0, y.ndim - 1, *range(1, y.ndim - 1))
 
 
-def pad_spatial(x: Array, padding: Pairs) -> Array:
-    """Pad the spatial axes of (N, *spatial, C) with zeros; negative amounts crop: -padding is the adjoint."""
-    if not any(before or after for before, after in padding):
-        return x
-    spatial = x.shape[1:-1]
-    shape = [size + before + after for size, (before, after) in zip(spatial, padding, strict=True)]
-    out = np.zeros((x.shape[0], *shape, x.shape[-1]), x.dtype)
-    source, target = [slice(None)], [slice(None)]
-    for size, padded, (before, after) in zip(spatial, shape, padding, strict=True):
-        source.append(slice(max(0, -before), size - max(0, -after)))
-        target.append(slice(max(0, before), padded - max(0, after)))
-    out[tuple(target)] = x[tuple(source)]
-    return out
+def channel_sum(x: Array) -> Array:
+    """Sum of (N, C, *spatial) over all axes but C, at least in float32: (C,)."""
+    dtype = np.result_type(x, np.float32) if x.dtype.kind == "f" else None
+    rows = x.transpose(0, *range(2, x.ndim), 1)
+    if not rows.flags.c_contiguous:
+        return np.asarray(x.sum((0, *range(2, x.ndim)), dtype))
+    rows = rows.reshape(math.prod(rows.shape[:-1]), x.shape[1])
+    return np.ones(rows.shape[0], dtype or x.dtype) @ rows  # six times faster than sum
 
 
 def windows(x: Array, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Array:
