@@ -21,7 +21,11 @@ _lock = threading.Lock()
 
 
 def backward(
-    output: Tensor, gradient: Any, retain_graph: bool | None, create_graph: bool, inputs: Sequence[Tensor] | Tensor | None
+    output: Tensor,
+    gradient: Any,
+    retain_graph: bool | None,
+    create_graph: bool,
+    inputs: Sequence[Tensor] | Tensor | None,
 ) -> None:
     """See `Tensor.backward`."""
     targets = None if inputs is None else _listed("backward", "inputs", inputs)
@@ -113,7 +117,7 @@ def register_hook(tensor: Tensor, hook: Callable[[Tensor], Tensor | None]) -> Ho
 
     def on_gradient(g: Any) -> Any:
         bare = isinstance(g, np.ndarray | np.generic)
-        replaced = hook(tensor._wrap(_read_only(g), None) if bare else g)
+        replaced: Any = hook(tensor._wrap(_read_only(g), None) if bare else g)
         if replaced is None:
             return None
         if replaced.shape != g.shape or replaced.dtype != g.dtype:
@@ -150,8 +154,8 @@ def _root(name: str, output: Tensor, gradient: Any, create: bool) -> tuple[Place
             )
         array = np.ones_like(output.data)
         return place, output._wrap(array, None) if create else array
-    given = gradient if isinstance(gradient, Operators) else None
-    array = np.asarray(gradient if given is None else given.data)
+    given: Any = gradient if isinstance(gradient, Operators) else None
+    array = np.asarray(gradient if given is None else given._data)
     if array.shape != output.shape:
         raise ShapeError(f"{name}: the gradient has shape {array.shape}, the output {output.shape}; they must be equal")
     if array.dtype.kind not in "fiub":
@@ -204,7 +208,7 @@ def _hooked(leaf: Tensor, g: Any, create: bool) -> Any:
 
 def _commit(gradients: list[tuple[Tensor, Any]], create: bool) -> None:
     """Add the gradients to `.grad`, all of them, each in memory of its own."""
-    ready = []
+    ready: list[tuple[Tensor, Any]] = []
     while gradients:
         tensor, g = gradients.pop()
         ready.append((tensor, g if create else _owned(g, tensor.data, 1)))

@@ -135,7 +135,9 @@ def _norm(x: Any, order: Any, axis: Any, keepdims: bool) -> Any:
     x = _as_tensor(x)
     flat = axis is None or isinstance(axis, int) or order is None
     if order not in (None, 2, "fro") or not flat or (order == 2 and axis is None and x.ndim > 1):
-        raise TypeError(f"np.linalg.norm: ord={order!r} over axis {axis} has no counterpart on the tape; only the 2-norm")
+        raise TypeError(
+            f"np.linalg.norm: ord={order!r} over axis {axis} has no counterpart on the tape; only the 2-norm"
+        )
     return x.norm(axis, keepdims)
 
 

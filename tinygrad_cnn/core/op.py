@@ -7,7 +7,6 @@ is defined; only what the rules of the inputs that want a gradient name is kept 
 
 from __future__ import annotations
 
-import inspect
 import linecache
 import os
 import sys
@@ -18,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cnn.core import tape
+from tinygrad_cnn.core.operators import OPS
 from tinygrad_cnn.core.rules import Plan, Rule, Signature, parse_rules
 from tinygrad_cnn.core.tape import STATE, Node, Place
-from tinygrad_cnn.core.operators import OPS
 from tinygrad_cnn.core.tensor import Tensor, get_default_dtype
 from tinygrad_cnn.errors import ShapeError, TapeError
 
@@ -102,6 +101,7 @@ class Op:
         state = STATE.get()
         arrays: list[Any] = []
         places: list[Place] = []
+        place: Place
         wants = 0
         for position, arg in enumerate(args):
             if isinstance(arg, Tensor):
@@ -287,7 +287,7 @@ class Op:
 
         A `fast` rule that is not replaced is set aside when `vjp` is, so that the new rule is the one that runs.
         """
-        before = dict(forward=self.forward, vjp=self.vjp, aux=self.aux, fast=self.fast)
+        before = {"forward": self.forward, "vjp": self.vjp, "aux": self.aux, "fast": self.fast}
         unknown = parts.keys() - before.keys()
         if unknown:
             raise TypeError(f"{self.name}: an op has no part {sorted(unknown)}; it has {sorted(before)}")
@@ -335,7 +335,9 @@ def op(
     place = _definition_place()
     existing = OPS.get(name)
     if existing is not None and _PLACES.get(name) != place:
-        raise ValueError(f"op: {name!r} is already defined, at {':'.join(map(str, _PLACES[name]))}; choose another name")
+        raise ValueError(
+            f"op: {name!r} is already defined, at {':'.join(map(str, _PLACES[name]))}; choose another name"
+        )
     made = Op(name, forward, vjp, aux, fast, broadcasts, doc)
     OPS[name] = made
     _PLACES[name] = place

@@ -30,6 +30,13 @@ def _reflected(name: str) -> Any:
     return method
 
 
+def _in_place(name: str) -> Any:
+    def method(self: Any, other: Any) -> Any:
+        return self._write(name, other) if _is_operand(other) else NotImplemented
+
+    return method
+
+
 def _unary(name: str, doc: str) -> Any:
     def method(self: Any) -> Any:
         return OPS[name](self)
@@ -76,22 +83,9 @@ class Operators:
     def __pos__(self) -> Any:
         return self
 
-    # -- in place: written where the array lies; recorded where a gradient is wanted --
-
-    def __iadd__(self, other: Any) -> Tensor:
-        return self._write("add", other)
-
-    def __isub__(self, other: Any) -> Tensor:
-        return self._write("sub", other)
-
-    def __imul__(self, other: Any) -> Tensor:
-        return self._write("mul", other)
-
-    def __itruediv__(self, other: Any) -> Tensor:
-        return self._write("div", other)
-
-    def __ipow__(self, other: Any) -> Tensor:
-        return self._write("pow", other)
+    # In place: written where the array lies, and recorded where a gradient is wanted.
+    __iadd__, __isub__, __imul__ = _in_place("add"), _in_place("sub"), _in_place("mul")
+    __itruediv__, __ipow__ = _in_place("div"), _in_place("pow")
 
     # -- indexing --
 
@@ -321,7 +315,9 @@ class Operators:
         else:
             sizes = list(size_or_sizes)
             if sum(sizes) != length or min(sizes, default=0) < 0:
-                raise ValueError(f"split: sizes {sizes} must sum to {length}, the length of axis {axis} of {self.shape}")
+                raise ValueError(
+                    f"split: sizes {sizes} must sum to {length}, the length of axis {axis} of {self.shape}"
+                )
         ends = np.cumsum(sizes)
         lead = (slice(None),) * axis
         return tuple(self[(*lead, slice(int(e) - n, int(e)))] for n, e in zip(sizes, ends, strict=True))

@@ -133,7 +133,9 @@ def parse_rules(signature: Signature, vjp: Any, kind: str) -> tuple[Rule, ...]:
     if isinstance(vjp, Mapping):
         unknown = [word for word in vjp if word not in inputs]
         if unknown:
-            raise ValueError(f"op {signature.name!r}: {kind} has rules for {unknown}, but the inputs are {list(inputs)}")
+            raise ValueError(
+                f"op {signature.name!r}: {kind} has rules for {unknown}, but the inputs are {list(inputs)}"
+            )
         by_input = [vjp.get(word) for word in inputs]
     elif isinstance(vjp, tuple | list):
         if len(vjp) != len(inputs):
@@ -143,7 +145,9 @@ def parse_rules(signature: Signature, vjp: Any, kind: str) -> tuple[Rule, ...]:
             )
         by_input = list(vjp)
     else:
-        raise TypeError(f"op {signature.name!r}: {kind} must be a function, a tuple or a dict, not {type(vjp).__name__}")
+        raise TypeError(
+            f"op {signature.name!r}: {kind} must be a function, a tuple or a dict, not {type(vjp).__name__}"
+        )
     return tuple(_parse_rule(signature, f, i, kind) for i, f in enumerate(by_input) if f is not None)
 
 

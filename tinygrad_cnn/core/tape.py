@@ -6,6 +6,8 @@ So "was this saved array overwritten since?" is one comparison, and "newest node
 
 from __future__ import annotations
 
+import functools
+import inspect
 import itertools
 import threading
 import weakref
@@ -37,7 +39,7 @@ class State(NamedTuple):
     outer: tuple[tuple[str, bool], ...] = ()  # what `no_grad` and its like will restore, innermost last
 
 
-STATE: ContextVar[State] = ContextVar("tinygrad_cnn.state", default=State())
+STATE: ContextVar[State] = ContextVar("tinygrad_cnn.state", default=State())  # noqa: B039  (a NamedTuple is immutable)
 
 
 # A leaf is any object with `shape` and `dtype` that is not a Node; a place is a Node or a leaf.
@@ -161,18 +163,17 @@ class mode:
 
     def __enter__(self) -> None:
         state = STATE.get()
+        changed: dict[str, Any] = {self._flag: self._value}
         outer = (*state.outer, (self._flag, getattr(state, self._flag)))
-        STATE.set(state._replace(**{self._flag: self._value, "outer": outer}))
+        STATE.set(state._replace(outer=outer, **changed))
 
     def __exit__(self, *exc: object) -> None:
         state = STATE.get()
         *outer, (flag, before) = state.outer
-        STATE.set(state._replace(**{flag: before, "outer": tuple(outer)}))
+        changed: dict[str, Any] = {flag: before}
+        STATE.set(state._replace(outer=tuple(outer), **changed))
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        import functools
-        import inspect
-
         if inspect.isgeneratorfunction(function):
 
             @functools.wraps(function)

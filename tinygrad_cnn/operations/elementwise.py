@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cnn.core.op import op
+from tinygrad_cnn.core.op import Op, op
 from tinygrad_cnn.core.tensor import Tensor
 from tinygrad_cnn.kernels import special
 
@@ -49,7 +49,7 @@ maximum = op("maximum", np.maximum, (_tie_rule(lambda a, b: a < b), _tie_rule(la
 minimum = op("minimum", np.minimum, (_tie_rule(lambda a, b: a > b), _tie_rule(lambda a, b: a < b)),
              doc="The smaller of a and b; at ties half of the gradient to each.")  # fmt: skip
 
-where = op(
+where: Op = op(
     "where",
     lambda condition, a, b: np.where(condition, a, b),
     {"a": lambda g, condition: where(condition, g, 0.0), "b": lambda g, condition: where(condition, 0.0, g)},
@@ -82,17 +82,19 @@ log1p = op("log1p", np.log1p, lambda g, x: g / (x + 1), doc="log(1 + x), exact n
 sqrt = op("sqrt", np.sqrt, lambda g, y: g / (2 * y), doc="The square root; its derivative at 0 is infinite.")
 square = op("square", np.square, lambda g, x: g * (2 * x), doc="x * x.")
 sin = op("sin", np.sin, lambda g, x: g * cos(x), doc="The sine of x in radians.")
-cos = op("cos", np.cos, lambda g, x: -g * sin(x), doc="The cosine of x in radians.")
+cos: Op = op("cos", np.cos, lambda g, x: -g * sin(x), doc="The cosine of x in radians.")
 tan = op("tan", np.tan, lambda g, y: g * (1 + y * y), doc="The tangent of x in radians.")
 tanh = op("tanh", np.tanh, lambda g, y: g * (1 - y * y), doc="The hyperbolic tangent.")
 sigmoid = op("sigmoid", special.sigmoid, lambda g, y: g * (y * (1 - y)), doc="1 / (1 + exp(-x)).")
 erf = op("erf", special.erf, lambda g, x: g * (exp(-x * x) * (2 / math.sqrt(math.pi))), doc="The error function.")
 abs_ = op("abs", np.abs, lambda g, x: g * sign(x), doc="|x|; its derivative at 0 is 0.")
-sign = op("sign", np.sign, lambda g: zeros_like(g), doc="-1, 0 or 1; its derivative is 0.")
-floor = op("floor", np.floor, lambda g: zeros_like(g), doc="The largest integer below; its derivative is 0.")
+sign: Op = op("sign", np.sign, lambda g: zeros_like(g), doc="-1, 0 or 1; its derivative is 0.")
+floor: Op = op("floor", np.floor, lambda g: zeros_like(g), doc="The largest integer below; its derivative is 0.")
 ceil = op("ceil", np.ceil, lambda g: zeros_like(g), doc="The smallest integer above; its derivative is 0.")
-round_ = op("round", lambda x: np.round(x), lambda g: zeros_like(g), doc="To the nearest, halves to even; derivative 0.")
-zeros_like = op("zeros_like", lambda x: np.zeros_like(x), lambda g: zeros_like(g), doc="0 for each element.")
+round_ = op(
+    "round", lambda x: np.round(x), lambda g: zeros_like(g), doc="To the nearest, halves to even; derivative 0."
+)
+zeros_like: Op = op("zeros_like", lambda x: np.zeros_like(x), lambda g: zeros_like(g), doc="0 for each element.")
 clone = op("clone", lambda x: np.copy(x), lambda g: g, doc="A copy in memory of its own, on the tape.")
 
 # A leaf as it was at the time of an earlier forward pass: other values, the same place on the tape.

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cnn.core.op import op
+from tinygrad_cnn.core.op import Op, op
 from tinygrad_cnn.core.tensor import Tensor
 from tinygrad_cnn.operations.shape import in_order, memory_order
 
@@ -37,7 +37,7 @@ getitem = op(
     aux={"layout": None},
     doc="x[index], with everything that NumPy indexes with.",
 )
-scatter = op(
+scatter: Op = op(
     "scatter",
     lambda x, *, index, shape, order=None: _scatter(x, index, shape, order),
     lambda g, index: getitem(g, index=index),
@@ -86,7 +86,7 @@ def _put_along_axis(x: np.ndarray, indices: np.ndarray, axis: int, length: int) 
     return out
 
 
-put_along_axis = op(
+put_along_axis: Op = op(
     "put_along_axis",
     lambda x, *, indices, axis, length: _put_along_axis(x, indices, axis, length),
     lambda g, indices, axis: take_along_axis(g, indices=indices, axis=axis),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cnn.core.op import op
+from tinygrad_cnn.core.op import Op, op
 from tinygrad_cnn.core.tensor import Tensor
 from tinygrad_cnn.operations.elementwise import exp, isnan, where
 from tinygrad_cnn.operations.indexing import put_along_axis
@@ -158,7 +158,7 @@ def _prod_rule(g: Tensor, x: Tensor, y: Tensor, axis: Any) -> Tensor:
 
 prod = op("prod", lambda x, *, axis, keepdims=False: np.prod(x, axis=axis, keepdims=keepdims), _prod_rule,
           doc="The product over axes.")  # fmt: skip
-cumsum = op("cumsum", lambda x, *, axis: np.cumsum(x, axis=axis),
+cumsum: Op = op("cumsum", lambda x, *, axis: np.cumsum(x, axis=axis),
             lambda g, axis: flip(cumsum(flip(g, axis=(axis,)), axis=axis), axis=(axis,)),
             doc="The running sum along an axis.")  # fmt: skip
 
@@ -179,4 +179,3 @@ def _logsumexp_rule(g: Tensor, x: Tensor, y: Tensor, axis: Any) -> Tensor:
 
 logsumexp = op("logsumexp", lambda x, *, axis, keepdims=False: _logsumexp(x, axis, keepdims), _logsumexp_rule,
                doc="log(sum(exp(x))) over axes, without overflow.")  # fmt: skip
-

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cnn.core.op import op
+from tinygrad_cnn.core.op import Op, op
 from tinygrad_cnn.core.operators import FUNCTIONS
 from tinygrad_cnn.core.tensor import Tensor
 from tinygrad_cnn.errors import ShapeError
@@ -38,19 +38,17 @@ def _reshape(x: np.ndarray, shape: tuple[int, ...], order: tuple[int, ...] | Non
     try:
         return in_order(np.reshape(x, shape), order), memory_order(x)
     except ValueError:
-        raise ShapeError(
-            f"reshape: shape {x.shape} with {x.size} elements does not fit into {tuple(shape)}"
-        ) from None
+        raise ShapeError(f"reshape: shape {x.shape} with {x.size} elements does not fit into {tuple(shape)}") from None
 
 
-reshape = op(
+reshape: Op = op(
     "reshape",
     lambda x, *, shape, order=None: _reshape(x, shape, order),
     lambda g, x_shape, layout: reshape(g, shape=x_shape, order=layout),
     aux={"layout": None},
     doc="The same elements in row-major order under another shape; `order` lays the result's memory out.",
 )
-transpose = op(
+transpose: Op = op(
     "transpose",
     lambda x, *, axes: x.transpose(axes),
     lambda g, axes: transpose(g, axes=tuple(int(i) for i in np.argsort(axes))),
@@ -62,9 +60,9 @@ broadcast_to = op(
     lambda g: g,  # of the output's shape: the walk sums it to the input's
     doc="Repeated along axes of length 1 and new leading ones, without copying.",
 )
-flip = op("flip", lambda x, *, axis: np.flip(x, axis), lambda g, axis: flip(g, axis=axis),
+flip: Op = op("flip", lambda x, *, axis: np.flip(x, axis), lambda g, axis: flip(g, axis=axis),
           doc="The order reversed along axes.")  # fmt: skip
-roll = op(
+roll: Op = op(
     "roll",
     lambda x, *, shift, axis: np.roll(x, shift, axis),
     lambda g, shift, axis: roll(g, shift=tuple(-s for s in shift) if isinstance(shift, tuple) else -shift, axis=axis),
@@ -127,8 +125,10 @@ def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     given = [t if isinstance(t, Tensor) else Tensor(t) for t in _sequence("stack", tensors)]
     for i, t in enumerate(given):
         if t.shape != given[0].shape:
-            raise ShapeError(f"stack: tensors[{i}] has shape {t.shape}, tensors[0] {given[0].shape}; they must be equal")
-    return cat([t.expand_dims(axis) for t in given], axis if axis >= 0 else axis)
+            raise ShapeError(
+                f"stack: tensors[{i}] has shape {t.shape}, tensors[0] {given[0].shape}; they must be equal"
+            )
+    return cat([t.expand_dims(axis) for t in given], axis)
 
 
 def _sequence(name: str, tensors: Any) -> list[Any]:
