@@ -19,7 +19,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from .errors import CheckpointError, import_extra
+from tinygrad_cnn.errors import CheckpointError, import_extra
 
 __all__ = ["load", "save"]
 
@@ -132,7 +132,7 @@ def _storable(array: np.ndarray, name: str, arrays: Arrays) -> np.ndarray:
 
 
 def _write_npz(file: IO[bytes], arrays: Arrays, tree: list[Any]) -> None:
-    from . import __version__
+    from tinygrad_cnn import __version__
 
     if len(arrays) >= MAX_MEMBERS:
         raise ValueError(f"save: {len(arrays)} arrays; a checkpoint holds fewer than {MAX_MEMBERS}")

@@ -1,0 +1,8 @@
+"""Data sets and the loader that feeds them to a model in batches."""
+
+from tinygrad_cnn.data import transforms
+from tinygrad_cnn.data.datasets import TensorDataset
+from tinygrad_cnn.data.handwriting import digits
+from tinygrad_cnn.data.loading import DataLoader, Dataset
+
+__all__ = ["DataLoader", "Dataset", "TensorDataset", "digits", "transforms"]
