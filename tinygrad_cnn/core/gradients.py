@@ -31,8 +31,19 @@ def backward(
     targets = None if inputs is None else _listed("backward", "inputs", inputs)
     wanted = None if targets is None else [_place("backward", t) for t in targets]
     keep = create_graph if retain_graph is None else retain_graph
-    roots = [_root("backward", output, gradient, create_graph)]
-    found = _walk(roots, wanted=wanted, keep=keep, create=create_graph)
+    with np.errstate(all="ignore"):  # inf and NaN are results here, not events
+        roots = [_root("backward", output, gradient, create_graph)]
+        _accumulate(roots, targets, wanted, keep, create_graph)
+
+
+def _accumulate(
+    roots: list[tuple[Place, Any]],
+    targets: list[Tensor] | None,
+    wanted: list[Place] | None,
+    keep: bool,
+    create_graph: bool,
+) -> None:
+    found = tape.walk(roots, wanted=wanted, keep=keep, create=create_graph)
     destinations: list[tuple[Tensor, Any]] = list(found.retained)
     if targets is None:
         destinations += found.places.items()
@@ -72,7 +83,8 @@ def grad(
     keep = create_graph if retain_graph is None else retain_graph
     places = [_place("grad", x) for x in xs]
     roots = [_root("grad", y, w, create_graph) for y, w in zip(ys, weights, strict=True)]
-    found = _walk(roots, wanted=places, keep=keep, create=create_graph).places
+    with np.errstate(all="ignore"):
+        found = tape.walk(roots, wanted=places, keep=keep, create=create_graph).places
     missing = [i for i, place in enumerate(places) if place not in found]
     if missing and not allow_unused:
         listed = ", ".join(f"inputs[{i}]" + (f" ({xs[i].name!r})" if xs[i].name else "") for i in missing)
@@ -122,7 +134,8 @@ def register_hook(tensor: Tensor, hook: Callable[[Tensor], Tensor | None]) -> Ho
             return None
         if replaced.shape != g.shape or replaced.dtype != g.dtype:
             raise ShapeError(
-                f"hook: returned a gradient of {replaced.shape} {replaced.dtype}, but the Tensor's is {g.shape} {g.dtype}"
+                f"hook: returned a gradient of {replaced.shape} {replaced.dtype}, but the Tensor's is {g.shape} "
+                f"{g.dtype}"
             )
         return replaced.data if bare else replaced
 
@@ -139,18 +152,13 @@ def register_hook(tensor: Tensor, hook: Callable[[Tensor], Tensor | None]) -> Ho
 # ---- helpers ---------------------------------------------------------------------------------------------------
 
 
-def _walk(roots: list[tuple[Place, Any]], *, wanted: list[Place] | None, keep: bool, create: bool) -> tape.Gradients:
-    with np.errstate(all="ignore"):  # inf and NaN are results here, not events
-        return tape.walk(roots, wanted=wanted, keep=keep, create=create)
-
-
 def _root(name: str, output: Tensor, gradient: Any, create: bool) -> tuple[Place, Any]:
     place = _place(name, output, "output")
     if gradient is None:
         if output.size != 1:
             raise ValueError(
-                f"{name}: the output has shape {output.shape}, so its gradient must be given; or reduce it to one number, "
-                "for instance with .sum()"
+                f"{name}: the output has shape {output.shape}, so its gradient must be given; or reduce it to one "
+                "number, for instance with .sum()"
             )
         array = np.ones_like(output.data)
         return place, output._wrap(array, None) if create else array

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -148,7 +149,7 @@ def _split(x: Any, sections: Any, axis: int) -> list[Any]:
             raise ValueError(f"np.split: {sections} equal pieces of an axis of length {length} do not exist")
         return list(x.split([length // sections] * sections, axis))
     ends = [0, *sections, length]
-    return list(x.split([b - a for a, b in zip(ends[:-1], ends[1:], strict=True)], axis))
+    return list(x.split([b - a for a, b in pairwise(ends)], axis))
 
 
 def _pad(x: Any, pad_width: Any, mode: str, value: float) -> Any:

@@ -376,7 +376,10 @@ def _narrowed(out: np.ndarray, arrays: Sequence[Any]) -> np.ndarray:
     """float64 comes out only if float64 went in; Python floats and integers alone do not ask for it."""
     floats = [a.dtype for a in arrays if isinstance(a, np.ndarray) and a.dtype.kind in "fc"]
     target = np.result_type(*floats) if floats else get_default_dtype()
-    return out if target == _FLOAT64 else out.astype(target)
+    if target == _FLOAT64:
+        return out
+    with np.errstate(all="ignore"):
+        return out.astype(target)
 
 
 def _broadcasts_to(small: tuple[int, ...], large: tuple[int, ...]) -> bool:

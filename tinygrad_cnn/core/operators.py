@@ -229,8 +229,8 @@ class Operators:
         order = tuple(self._axis("transpose", a) for a in order)
         if sorted(order) != list(range(self.ndim)):
             raise ValueError(
-                f"transpose: axes {order} must name each of the {self.ndim} axes once; to exchange two axes as PyTorch's "
-                "transpose(a, b) does, use x.swapaxes(a, b)"
+                f"transpose: axes {order} must name each of the {self.ndim} axes once; to exchange two axes as "
+                "PyTorch's transpose(a, b) does, use x.swapaxes(a, b)"
             )
         return OPS["transpose"](self, axes=order)
 

@@ -140,8 +140,8 @@ def parse_rules(signature: Signature, vjp: Any, kind: str) -> tuple[Rule, ...]:
     elif isinstance(vjp, tuple | list):
         if len(vjp) != len(inputs):
             raise ValueError(
-                f"op {signature.name!r}: {kind} has {len(vjp)} rules for {len(inputs)} inputs {list(inputs)}; write None "
-                "for an input that is not differentiable"
+                f"op {signature.name!r}: {kind} has {len(vjp)} rules for {len(inputs)} inputs {list(inputs)}; write "
+                "None for an input that is not differentiable"
             )
         by_input = list(vjp)
     else:

@@ -206,7 +206,8 @@ class Tensor(Operators):
             return self
         if requires_grad and self.dtype.kind != "f":
             raise TypeError(
-                f"requires_grad: only floating Tensors have gradients, the dtype is {self.dtype}; use x.astype('float32')"
+                f"requires_grad: only floating Tensors have gradients, the dtype is {self.dtype}; use "
+                "x.astype('float32')"
             )
         self._requires_grad = bool(requires_grad)
         return self
@@ -343,8 +344,8 @@ class Tensor(Operators):
     def _only_leaf(self, what: str) -> None:
         if self._node is not None:
             raise TapeError(
-                f"{what}: this Tensor was computed by {self._node.op.name!r} and would drag its whole history along; use "
-                "x.detach()"
+                f"{what}: this Tensor was computed by {self._node.op.name!r} and would drag its whole history along; "
+                "use x.detach()"
             )
 
     def __getattr__(self, name: str) -> NoReturn:
@@ -406,9 +407,8 @@ def _as_array(data: Any, dtype: Any) -> np.ndarray:
             array = np.asarray(data)
         except ValueError as error:
             raise ShapeError(f"tensor: rows of different lengths do not make an array ({error})") from None
-        if array.dtype.kind == "f" and not isinstance(data, np.generic) and not hasattr(data, "__array__"):
-            if not _holds_numpy(data):
-                array = array.astype(_default_dtype)
+        if array.dtype.kind == "f" and not hasattr(data, "__array__") and not _holds_numpy(data):
+            array = array.astype(_default_dtype)
     if dtype is not None:
         array = array.astype(dtype, copy=False)
     if array.dtype.kind not in "fiubc":

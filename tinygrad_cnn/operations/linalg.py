@@ -39,7 +39,8 @@ def _matmul(a: Any, b: Any) -> np.ndarray:
         np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     except ValueError:
         raise ShapeError(
-            f"matmul: the batch axes {a.shape[:-2]} and {b.shape[:-2]} of shapes {a.shape} and {b.shape} do not broadcast"
+            f"matmul: the batch axes {a.shape[:-2]} and {b.shape[:-2]} of shapes {a.shape} and {b.shape} do not "
+            "broadcast"
         ) from None
     return a @ b
 

@@ -182,8 +182,8 @@ def _checked_labels(target: Tensor, logits: Tensor, ignore_index: int, single: b
     of = f"logits of shape {logits.shape[1:] if single else logits.shape}"
     if target.dtype.kind not in "iu":
         raise ValueError(
-            f"cross_entropy: target for {of} must be integer classes of shape {expected[1:] if single else expected}, or "
-            f"floating probabilities of the logits' shape; got {target.dtype} of shape "
+            f"cross_entropy: target for {of} must be integer classes of shape {expected[1:] if single else expected}, "
+            f"or floating probabilities of the logits' shape; got {target.dtype} of shape "
             f"{target.shape[1:] if single else target.shape}"
         )
     if target.shape != expected:
@@ -196,8 +196,8 @@ def _checked_labels(target: Tensor, logits: Tensor, ignore_index: int, single: b
     if bad.any():
         where_bad = tuple(int(i) for i in np.argwhere(bad)[0])
         raise ValueError(
-            f"cross_entropy: target{list(where_bad[1:] if single else where_bad)} is {labels[where_bad]}, but there are "
-            f"{logits.shape[1]} classes, 0 to {logits.shape[1] - 1} (ignore_index is {ignore_index})"
+            f"cross_entropy: target{list(where_bad[1:] if single else where_bad)} is {labels[where_bad]}, but there "
+            f"are {logits.shape[1]} classes, 0 to {logits.shape[1] - 1} (ignore_index is {ignore_index})"
         )
     return labels
 
@@ -225,8 +225,8 @@ def _pair(name: str, a: Any, b: Any) -> tuple[Tensor, Tensor]:
     a, b = (t if isinstance(t, Tensor) else Tensor(t) for t in (a, b))
     if a.shape != b.shape:
         raise ShapeError(
-            f"{name}: input has shape {a.shape}, target {b.shape}; they must be equal, for broadcasting one against the "
-            "other would compare things that do not belong together"
+            f"{name}: input has shape {a.shape}, target {b.shape}; they must be equal, for broadcasting one against "
+            "the other would compare things that do not belong together"
         )
     refuse_mixed_dtypes(name, input=a, target=b)
     return a, b

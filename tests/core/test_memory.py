@@ -1,0 +1,181 @@
+"""The memory law: after any write, backward gives the right number or raises TapeError; never a wrong number."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import tinygrad_cnn as tc
+from tinygrad_cnn import Tensor
+
+
+def leaf(*values):
+    return tc.tensor(np.array(values, dtype=np.float64), requires_grad=True)
+
+
+def test_update_between_forward_and_backward_is_noticed():
+    p = leaf(1.0, 2.0)
+    y = (p * p).sum()
+    p.data -= 0.1
+    with pytest.raises(tc.TapeError, match=r"mul: '[ab]' of shape \(2,\), saved for backward, was overwritten"):
+        y.backward()
+    assert p.grad is None
+
+
+def test_update_by_a_tensor_records_nothing():
+    p = leaf(1.0, 2.0)
+    p.data -= tc.tensor(np.array([0.5, 0.5]))
+    assert p.is_leaf
+    assert p.tolist() == [0.5, 1.5]
+
+
+def test_write_under_no_grad_is_noticed():
+    p = leaf(1.0, 2.0)
+    y = p.exp() * p
+    with tc.no_grad():
+        p += 1.0
+    with pytest.raises(tc.TapeError, match="mul"):
+        y.sum().backward()
+
+
+def test_a_write_that_nothing_needs_is_allowed():
+    p = leaf(1.0, 2.0)
+    y = (p + 3.0).sum()  # d(p + 3) needs no values
+    p.data -= 0.1
+    y.backward()
+    assert p.grad.tolist() == [1.0, 1.0]
+
+
+def test_new_data_keeps_the_saved_array():
+    p = leaf(1.0, 2.0)
+    y = (p * p).sum()
+    p.data = np.array([5.0, 5.0])
+    y.backward()
+    assert p.grad.tolist() == [2.0, 4.0]
+
+
+def test_recorded_backward_refuses_a_leaf_with_new_data():
+    p = leaf(1.0, 2.0)
+    y = (p * p * p).sum()
+    p.data = np.array([5.0, 5.0])
+    with pytest.raises(tc.TapeError, match="was given new data"):
+        tc.grad(y, p, create_graph=True)
+
+
+def test_in_place_arithmetic_is_recorded_and_right():
+    x = leaf(1.0, 2.0)
+    h = x * 3.0
+    h += 1.0
+    h *= x
+    h.sum().backward()
+    np.testing.assert_array_equal(x.grad.data, 6 * x.data + 1)
+
+
+def test_in_place_on_what_another_op_saved_raises_there():
+    x = leaf(1.0, 2.0)
+    h = x * 3.0
+    y = h * h
+    h += 1.0
+    with pytest.raises(tc.TapeError, match="mul"):
+        y.sum().backward()
+
+
+def test_item_assignment_is_recorded():
+    x, v = leaf(1.0, 2.0, 3.0), leaf(10.0)
+    h = x * 2.0
+    h[1] = v[0]
+    (h * h).sum().backward()
+    assert x.grad.tolist() == [8.0, 0.0, 24.0]
+    assert v.grad.tolist() == [20.0]
+
+
+def test_item_assignment_makes_a_constant_part_of_the_tape():
+    buffer = tc.zeros(3, dtype="float64")
+    x = leaf(2.0)
+    buffer[0] = x[0] * x[0]
+    buffer.sum().backward()
+    assert x.grad.tolist() == [4.0]
+
+
+def test_leaf_and_views_refuse_recorded_writes():
+    x = leaf(1.0, 2.0)
+    with pytest.raises(tc.TapeError, match=r"leaf of shape \(2,\) requires grad"):
+        x += 1.0
+    with pytest.raises(tc.TapeError, match="leaf"):
+        x[0] = 5.0
+    view = (x * 1.0).reshape(2, 1)
+    with pytest.raises(tc.TapeError, match="view made by 'reshape'"):
+        view += 1.0
+    with pytest.raises(tc.TapeError, match="view made by 'getitem'"):
+        x[:1] += 1.0
+    assert x.tolist() == [1.0, 2.0]
+
+
+def test_a_base_used_after_a_write_through_its_view_is_refused():
+    x = leaf(1.0, 2.0)
+    h = x * 2.0
+    view = h.reshape(2, 1)
+    with tc.no_grad():
+        view += 1.0
+    with pytest.raises(tc.TapeError, match="was overwritten in place after 'mul' had computed it"):
+        h * 2.0
+
+
+def test_a_constant_that_aliases_a_recorded_write_is_refused():
+    constant = tc.zeros(2, dtype="float64")
+    other = constant.detach()
+    constant += leaf(1.0, 2.0)
+    with pytest.raises(tc.TapeError, match="recorded in-place operation"):
+        other * 2.0
+
+
+def test_numpy_views_are_read_only_and_data_is_writable():
+    x = leaf(1.0, 2.0)
+    with pytest.raises(ValueError, match="read-only"):
+        x.numpy()[0] = 3.0
+    with pytest.raises(ValueError, match="read-only"):
+        np.asarray(x)[0] = 3.0
+    x.data[0] = 3.0
+    assert x.tolist() == [3.0, 2.0]
+
+
+def test_in_place_needs_shape_and_dtype_to_fit():
+    x = tc.tensor([1.0, 2.0])
+    with pytest.raises(tc.ShapeError, match=r"add in place: the result has shape \(3, 2\), the Tensor \(2,\)"):
+        x += np.ones((3, 2), np.float32)
+    n = tc.tensor([1, 2])
+    with pytest.raises(TypeError, match="does not fit into int64"):
+        n += 0.5
+    assert x.tolist() == [1.0, 2.0]
+
+
+def test_deepcopy_and_pickle_of_leaves_only():
+    x = tc.tensor([1.0, 2.0], requires_grad=True, name="w")
+    (x * x).sum().backward()
+    twin = copy.deepcopy(x)
+    assert twin.requires_grad
+    assert twin.name == "w"
+    assert twin.grad.tolist() == [2.0, 4.0]
+    assert not np.shares_memory(twin.data, x.data)
+    back = pickle.loads(pickle.dumps(x))
+    assert back.tolist() == x.tolist()
+    assert back.requires_grad
+    y = x * 2
+    for attempt in (copy.deepcopy, pickle.dumps):
+        with pytest.raises(tc.TapeError, match=r"computed by 'mul'.*x\.detach\(\)"):
+            attempt(y)
+
+
+def test_index_arrays_changed_later_do_not_reach_the_tape():
+    x = leaf(1.0, 2.0, 3.0)
+    index = np.array([0, 0, 2])
+    y = x[index].sum()
+    index[:] = 1
+    y.backward()
+    assert x.grad.tolist() == [2.0, 0.0, 1.0]
+
+
+def test_tensor_keeps_the_memory_of_an_array():
+    array = np.ones(3)
+    assert Tensor(array).data is array

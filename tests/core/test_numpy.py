@@ -1,0 +1,139 @@
+"""NumPy's functions stay on the tape, scalars stay weak, dtypes do not drift, nothing warns."""
+
+import numpy as np
+import pytest
+
+import tinygrad_cnn as tc
+
+
+def x32():
+    return tc.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        np.exp, np.tanh, np.sin, np.abs, np.negative, np.square,
+        np.sum, np.mean, np.prod, np.max, np.ravel, np.transpose, np.squeeze,
+        lambda x: np.sum(x, axis=1), lambda x: np.var(x, axis=0), lambda x: np.std(x),
+        lambda x: np.add.reduce(x, axis=1),
+        lambda x: np.clip(x, 1.5, 3.5), lambda x: np.concatenate([x, x]), lambda x: np.stack([x, x], axis=1),
+        lambda x: np.reshape(x, (4, 1)), lambda x: np.broadcast_to(x, (3, 2, 2)), lambda x: np.flip(x, 0),
+        lambda x: np.roll(x, 1, 0), lambda x: np.where(np.array([True, False]), x, 0.0),
+        lambda x: np.float32(2) * x, lambda x: np.ones((2, 2), np.float32) @ x,
+        lambda x: np.ones((2, 2), np.float32) - x,
+        lambda x: np.add(x, 1), lambda x: np.maximum(x, 2), lambda x: np.matmul(x, x), lambda x: np.dot(x, x),
+        lambda x: np.swapaxes(x, 0, 1), lambda x: np.cumsum(x, axis=1), lambda x: np.linalg.norm(x),
+        lambda x: np.expand_dims(x, 0), lambda x: np.tile(x, (2, 1)), lambda x: np.concatenate([x, x], axis=None),
+    ],
+)  # fmt: skip
+def test_numpy_functions_give_tensors_of_the_same_values(f):
+    x = x32()
+    y = f(x)
+    assert isinstance(y, tc.Tensor)
+    assert y.requires_grad
+    np.testing.assert_allclose(y.numpy(), f(x.numpy()), rtol=1e-6)
+    assert y.dtype == np.float32
+
+
+def test_what_has_no_counterpart_says_so():
+    with pytest.raises(TypeError, match=r"np\.arctan has no counterpart.*tc\.op"):
+        np.arctan(x32())
+    with pytest.raises(TypeError, match=r"np\.median has no counterpart"):
+        np.median(x32())
+    with pytest.raises(TypeError, match="out="):
+        np.exp(np.ones((2, 2)), out=x32())
+
+
+@pytest.mark.parametrize("scalar", [2, 2.5, np.float64(2.5), np.int64(2), np.float32(2.5), True])
+def test_scalars_of_every_kind_are_weak(scalar):
+    x = x32()
+    for y in (x * scalar, scalar * x, x + scalar, scalar - x, x / scalar, x**2, x.maximum(scalar)):
+        assert y.dtype == np.float32, y
+    x.sum().backward()
+    assert x.grad.dtype == np.float32
+
+
+def test_zero_d_arrays_promote_as_in_numpy():
+    assert (x32() * np.array(2.0)).dtype == np.float64
+
+
+def test_float64_comes_out_only_if_float64_went_in():
+    n = tc.tensor([1, 2, 3])
+    x = tc.tensor([1.0, 2.0, 3.0])
+    for y in (n * 2.5, n / n, n.mean(), tc.where(n > 1, 0.0, 0.0), x * [1, 2, 3], x * np.array([1, 0, 1]), tc.exp(2.0)):
+        assert y.dtype == np.float32
+    assert (x * np.ones(3)).dtype == np.float64
+
+
+def test_gradients_have_their_inputs_dtype():
+    a = tc.tensor([1.0, 2.0], requires_grad=True)
+    b = tc.tensor(np.array([1.0, 2.0]), requires_grad=True)
+    (a * b).sum().backward()
+    assert a.grad.dtype == np.float32
+    assert b.grad.dtype == np.float64
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_each_float_dtype_stays_itself(dtype):
+    x = tc.tensor(np.array([0.5, -1.0, 2.0]), dtype=dtype, requires_grad=True)
+    y = (x.relu() + x.sigmoid() * x.exp() - x.tanh()).softmax().log().mean()
+    assert y.dtype == dtype
+    y.backward()
+    assert x.grad.dtype == dtype
+
+
+def test_no_numpy_warnings_from_special_values_nor_changes_of_errstate():
+    x = tc.tensor([0.0, -0.0, np.inf, -np.inf, np.nan, 1e30, 1e-40], requires_grad=True)
+    before = np.geterr()
+    with np.errstate(all="raise"):
+        for f in (tc.exp, tc.log, tc.sqrt, tc.tanh, tc.sigmoid, tc.square, tc.abs, tc.erf, tc.relu):
+            f(x).sum().backward()
+        (1.0 / x).sum().backward()
+        (x * 1e300).sum().backward()
+    assert np.geterr() == before
+
+
+def test_integers_and_wrong_dtypes_are_refused():
+    with pytest.raises(TypeError, match="only floating Tensors have gradients, the dtype is int64"):
+        tc.tensor([1, 2], requires_grad=True)
+    with pytest.raises(TypeError, match="needs numbers or booleans"):
+        tc.tensor(["a"])
+    with pytest.raises(TypeError, match="add: input 'b' must be a Tensor, an array or a number"):
+        tc.ops()["add"](x32(), "text")
+    with pytest.raises(tc.ShapeError, match="rows of different lengths"):
+        tc.tensor([[1.0], [1.0, 2.0]])
+
+
+def test_truth_hash_iteration_and_pytorchs_spellings():
+    x = x32()
+    with pytest.raises(ValueError, match=r"truth value of a Tensor of shape \(2, 2\)"):
+        bool(x)
+    assert len({x, x32()}) == 2
+    assert [row.tolist() for row in x] == [[1.0, 2.0], [3.0, 4.0]]
+    with pytest.raises(TypeError, match="0-d"):
+        iter(tc.tensor(1.0))
+    for name, hint in {"view": "reshape", "unsqueeze": "expand_dims", "cuda": "CPU", "clamp": "clip"}.items():
+        with pytest.raises(AttributeError, match=hint):
+            getattr(x, name)
+    with pytest.raises(TypeError, match="dim"):
+        x.sum(dim=1)
+
+
+def test_default_dtype():
+    tc.set_default_dtype("float64")
+    try:
+        assert tc.tensor([1.0]).dtype == tc.zeros(1).dtype == np.float64
+    finally:
+        tc.set_default_dtype("float32")
+    assert tc.tensor([1.0]).dtype == np.float32
+    with pytest.raises(TypeError, match="floating dtype"):
+        tc.set_default_dtype("int32")
+
+
+def test_repr_is_worth_reading():
+    assert repr(tc.tensor([1.0, 2.0], requires_grad=True)) == "tensor([1., 2.], requires_grad=True)"
+    assert repr(tc.tensor([4.0], requires_grad=True).sqrt()) == "tensor([2.], grad_fn=sqrt)"
+    assert "dtype=float64" in repr(tc.tensor(np.ones(2)))
+    assert repr(tc.zeros(0, 3)) == "tensor(shape=(0, 3))"
+    assert f"{tc.tensor(2.5):.2f}" == "2.50"
