@@ -1,0 +1,139 @@
+"""The adjoint law element by element: columns of the Jacobian beside what the gradient says of them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinygrad_cnn.testing import hints
+from tinygrad_cnn.testing.comparison import Comparison
+from tinygrad_cnn.testing.differences import UNKNOWN, Array, ComplexStep, Exact, Mask, Oracle, OracleUnfit
+from tinygrad_cnn.testing.directions import array_scale
+from tinygrad_cnn.testing.point import Point, one_hot
+from tinygrad_cnn.testing.reports import Failure
+
+
+def judge_columns(point: Point, arg: int, oracle: Oracle, elements: np.ndarray) -> None:
+    """Judge some elements of an argument, seen through one-hot upstream gradients (all, if few) and dense ones.
+
+    At a kink the gradient must lie in the bracket that the one-sided slopes of the outputs span.
+    """
+    cotangents = point.cotangents()
+    whole = np.stack([point.grad(arg, g).reshape(-1) for g in cotangents])
+    comparison = _compare(point, arg, oracle, elements, cotangents, whole[:, elements])
+    wrong, tolerance = point.verdict(comparison, oracle)
+    if wrong.any() and not isinstance(oracle, Exact):
+        noise = _noise(point, arg, oracle, elements, cotangents, comparison, wrong)
+        wrong, tolerance = point.verdict(comparison, oracle, noise)
+    natural = 1e-3 * np.abs(cotangents) @ point.size
+    neighbours = np.maximum(_neighbours(comparison.scale), 1e-6 * comparison.scale.max(1, keepdims=True, initial=0.0))
+    point.count(comparison, wrong, tolerance, np.maximum(neighbours, natural[:, None] / point.feature(arg)[elements]))
+    if not wrong.any():
+        return
+    excess = comparison.excess(tolerance) * wrong
+    dense = excess[-point.settings.probes :]  # a dense upstream gradient shows the pattern better
+    if dense.any():
+        excess = np.concatenate([0 * excess[: -point.settings.probes], dense])
+    row, column = (int(k) for k in np.unravel_index(np.argmax(excess), excess.shape))
+    i = int(elements[column])
+    if isinstance(oracle, ComplexStep):
+        _confirm(point, arg, cotangents[row], i, float(comparison.analytic[row, column]))
+    x, name = point.inputs[arg], point.subject.input_name(arg)
+    hint = hints.pattern(whole[row].reshape(x.shape), x, elements, comparison.numeric[row], wrong[row])
+    what = "the gradient is not the derivative"
+    if comparison.at_kink[row, column]:
+        what = "the gradient lies outside the one-sided slopes"
+    point.report.failures.append(
+        Failure(
+            "adjoint", what, arg, name, point.index(arg, i), float(comparison.analytic[row, column]),
+            float(comparison.numeric[row, column]), float(tolerance[row, column]), oracle.name,
+            int(wrong[row].sum()), int(elements.size), hint,
+        )  # fmt: skip
+    )
+
+
+def _compare(
+    point: Point, arg: int, oracle: Oracle, elements: np.ndarray, cotangents: Array, analytic: Array
+) -> Comparison:
+    up, down = np.maximum(cotangents, 0), np.maximum(-cotangents, 0)
+    low, high, error, scale = (np.empty(analytic.shape) for _ in range(4))
+    for column, i in enumerate(elements):
+        slope = point.coordinate(oracle, arg, int(i))
+        known = slope.error < UNKNOWN
+        low[:, column] = up @ slope.low - down @ slope.high
+        high[:, column] = up @ slope.high - down @ slope.low
+        scale[:, column] = (up + down) @ np.where(known, np.abs(slope.value), 0.0)
+        error[:, column] = np.minimum((up + down) @ slope.error, UNKNOWN)
+        rough = ~known | (slope.error > 1e-3 * np.max(np.where(known, np.abs(slope.value), 0.0), initial=0.0))
+        if (rough & point.finite).any():  # a vertical tangent: whatever is not finite there may be so
+            error[:, column] = np.where(np.isfinite(analytic[:, column]), error[:, column], UNKNOWN)
+    if not isinstance(oracle, Exact):
+        error = np.where(error < UNKNOWN, error + 8 * point.unit * _neighbours(scale), error)
+    return Comparison(analytic, low, high, error, scale)
+
+
+def _noise(
+    point: Point,
+    arg: int,
+    oracle: Oracle,
+    elements: np.ndarray,
+    cotangents: Array,
+    comparison: Comparison,
+    wrong: Mask,
+) -> Array:
+    """The accuracy that this point allows, for what failed without it.
+
+    How much both sides change when the inputs change by a few roundings; and what is lost where an output saturates
+    (tanh's 1 - y² knows its value to the rounding of y, not to its own), for the outputs that the element can reach.
+    """
+    noise = np.zeros(comparison.analytic.shape)
+    columns, rows = np.flatnonzero(wrong.any(0)), np.flatnonzero(wrong.any(1))
+    for _ in range(2):
+        moved = point.jittered()
+        for row in rows:
+            dx = moved.grad(arg, cotangents[row]).reshape(-1)[elements]
+            noise[row] = np.fmax(noise[row], np.abs(dx - comparison.analytic[row]))
+        for column in columns[:64]:
+            slope = moved.coordinate(oracle, arg, int(elements[column]))
+            value = cotangents @ np.where(slope.smooth & (slope.error < UNKNOWN), slope.value, np.nan)
+            noise[:, column] = np.fmax(noise[:, column], np.abs(value - comparison.low[:, column]))
+    noise = np.where(np.isfinite(noise), noise, 0.0)
+    feature = point.feature(arg)
+    for column in columns:
+        reached = point.size * _reach(point, arg, int(elements[column])) / feature[elements[column]]
+        noise[:, column] += 64 * point.unit * np.abs(cotangents) @ reached
+    return noise
+
+
+def _reach(point: Point, arg: int, i: int) -> Mask:
+    """The outputs that change at all when one element moves far."""
+    x = point.inputs[arg]
+    path = point.subject.path(point.inputs, {arg: one_hot(x.shape, i, 64 * array_scale(x))})
+    return (path(1.0) != point.y) | (path(-1.0) != point.y)
+
+
+def _neighbours(scale: Array) -> Array:
+    """The smaller of the largest entries in the same row and in the same column of a Jacobian."""
+    if not scale.size:
+        return scale
+    return np.minimum(scale.max(1, keepdims=True), scale.max(0, keepdims=True))
+
+
+def _confirm(point: Point, arg: int, g: Array, i: int, analytic: float) -> None:
+    """Before a complex step accuses a gradient, Richardson must not exonerate it.
+
+    Raises OracleUnfit if it does; of a function declared analytic, that is a failure of the kit, and noted as such.
+    """
+    slope = point.coordinate(point.richardson(thorough=True), arg, i)
+    known = slope.smooth.all() and (slope.error < UNKNOWN).all()
+    error = float(np.abs(g) @ np.where(slope.error < UNKNOWN, slope.error, 0.0))
+    scale = float(np.abs(g) @ np.abs(slope.value))
+    gap = abs(analytic - float(g @ slope.value))
+    if known and gap > 4 * error + 1e-9 * scale:
+        return
+    if known and 4 * error > 1e-6 * scale:
+        return  # Richardson can not tell
+    if known and point.settings.kind == "analytic":
+        message = "the complex step contradicts the gradient, but Richardson confirms it: is the function analytic?"
+        name = point.subject.input_name(arg)
+        point.report.failures.append(Failure("oracles", message, arg, name, point.index(arg, i), kit=True))
+    raise OracleUnfit("Richardson says otherwise")

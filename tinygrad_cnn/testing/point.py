@@ -1,0 +1,155 @@
+"""One point at which a gradient is judged: its output, its rounding, its slopes and its gradients."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from tinygrad_cnn.testing.comparison import Comparison
+from tinygrad_cnn.testing.differences import UNKNOWN, Array, ComplexStep, Exact, Mask, Oracle, Richardson, Slope
+from tinygrad_cnn.testing.directions import array_scale, balanced, element_scale, jittered, spread_integers
+from tinygrad_cnn.testing.reports import Failure, GradReport
+from tinygrad_cnn.testing.subjects import Inputs, Subject, is_differentiable
+from tinygrad_cnn.testing.settings import Settings
+
+
+class Point:
+    """A subject at its inputs. Gradients come out as float64 arrays, slopes as flat vectors over the outputs."""
+
+    def __init__(self, subject: Subject, inputs: Inputs, settings: Settings, report: GradReport) -> None:
+        self.subject, self.inputs, self.settings, self.report = subject, inputs, settings, report
+        self.rng = np.random.default_rng(settings.seed)
+        y = np.asarray(subject.value(inputs))
+        self.shape, self.dtype = y.shape, y.dtype
+        self.unit = float(np.finfo(y.dtype).eps) if y.dtype.kind == "f" else float(np.finfo(np.float64).eps)
+        self.y = y.astype(np.float64).reshape(-1)
+        self.finite = np.isfinite(self.y)
+        self.size = np.where(self.finite, np.abs(self.y), 0.0)
+        self.kinky = False
+
+    # ---- the analytic side -----------------------------------------------------------------------------------------
+
+    def grad(self, arg: int, g: Array) -> Array:
+        """The gradient under test; None counts as zero, another shape as NaN."""
+        x = self.inputs[arg]
+        found = self.subject.grads(self.inputs, g.reshape(self.shape).astype(self.dtype))[arg]
+        if found is None:
+            return np.zeros(x.shape)
+        found = np.asarray(found, np.float64)
+        return found if found.shape == x.shape else np.full(x.shape, np.nan)
+
+    def cotangents(self) -> Array:
+        """Upstream gradients as rows: one-hot for few outputs, then dense random integers; blind to outputs not finite."""
+        m = self.y.size
+        rows = [spread_integers(self.rng, (m,)) for _ in range(self.settings.probes)]
+        if len(rows) > 2:
+            rows[0] = rows[0] * balanced(self.y, 2.0**20)
+        dense = np.stack(rows)
+        return (np.concatenate([np.eye(m), dense]) if m <= self.settings.full_below else dense) * self.finite
+
+    # ---- the numeric side ------------------------------------------------------------------------------------------
+
+    def along(self, oracle: Oracle, moves: dict[int, Array]) -> Slope:
+        """The slope of all outputs when the inputs move along these directions."""
+        slope = oracle.slope(self.subject.path(self.inputs, moves))
+        self.kinky = self.kinky or not slope.smooth.all()
+        return slope
+
+    def coordinate(self, oracle: Oracle, arg: int, i: int) -> Slope:
+        """The slope along one coordinate, per unit of it."""
+        x = self.inputs[arg]
+        if isinstance(oracle, Exact):
+            return self.along(oracle, {arg: one_hot(x.shape, i, 1.0)})
+        near, far = float(element_scale(x).reshape(-1)[i]), array_scale(x)
+        size = near if isinstance(oracle, ComplexStep) else far
+        slope = _rescaled(self.along(oracle, {arg: one_hot(x.shape, i, size)}), size)
+        unsettled = self.finite & (slope.error > 1e-7 * np.max(np.abs(slope.value), initial=0.0))
+        if near < size and unsettled.any():
+            slope = _merged(slope, _rescaled(self.along(oracle, {arg: one_hot(x.shape, i, near)}), near))
+        return slope
+
+    @cached_property
+    def noise(self) -> Array:
+        """How much each output changes when the inputs change by a few roundings."""
+        gaps = [np.abs(self.jittered().y - self.y) for _ in range(2)]
+        return np.where(self.finite, np.fmax(*gaps), 0.0)
+
+    def richardson(self, thorough: bool = False) -> Richardson:
+        """Richardson's oracle, told the noise of this function at this point."""
+        return Richardson(noise=self.noise, thorough=thorough)
+
+    def jittered(self) -> Point:
+        """The same point with inputs off by a few roundings."""
+        moving = {i: x for i, x in enumerate(self.inputs) if is_differentiable(x) and x.size}
+        moved = jittered(moving, self.rng, self.unit)
+        inputs = tuple(moved.get(i, x) for i, x in enumerate(self.inputs))
+        return Point(self.subject, inputs, self.settings, self.report)
+
+    def feature(self, arg: int) -> Array:
+        """The scale on which the function may vary with each element, flattened."""
+        x = self.inputs[arg]
+        return np.minimum(element_scale(x), array_scale(x)).reshape(-1)
+
+    # ---- judging ---------------------------------------------------------------------------------------------------
+
+    def verdict(self, comparison: Comparison, oracle: Oracle, noise: Array | float = 0.0) -> tuple[Mask, Array]:
+        """Which comparisons fail, and with which tolerance."""
+        rtol = self.settings.rtol
+        if rtol is None:
+            rtol = oracle.rtol if self.unit < 1e-10 else max(oracle.rtol, 1e-4)
+        tolerance = comparison.tolerance(rtol, self.settings.atol, noise)
+        wrong = comparison.outside(tolerance)
+        if self.settings.kinks == "skip":
+            wrong &= ~comparison.at_kink
+        return wrong, tolerance
+
+    def count(self, comparison: Comparison, wrong: Mask, tolerance: Array, natural: Array | float) -> None:
+        """Add to the report's numbers; `natural` is the size a slope could have here."""
+        unsure = comparison.unsure(tolerance, self.settings.atol, natural) & ~wrong & ~comparison.at_kink
+        self.report.comparisons += int(wrong.size)
+        self.report.inconclusive += int(unsure.sum())
+        self.report.kinks += int(comparison.at_kink.sum())
+        if self.settings.kinks == "error" and comparison.at_kink.any():
+            self.report.failures.append(Failure("kinks", "the function has a kink here, and kinks='error'"))
+
+    def failed(self, arg: int) -> bool:
+        """Whether a failure was noted for this argument."""
+        return any(f.argument == arg for f in self.report.failures)
+
+    def index(self, arg: int, i: int) -> tuple[int, ...]:
+        """A flat number as an index."""
+        return tuple(int(k) for k in np.unravel_index(i, self.inputs[arg].shape))
+
+
+def one_hot(shape: tuple[int, ...], i: int, value: float) -> Array:
+    """Zeros but for one element."""
+    u = np.zeros(shape)
+    u.reshape(-1)[i] = value
+    return u
+
+
+def restricted(u: Array, elements: np.ndarray) -> Array:
+    """A direction without all but some elements."""
+    part = np.zeros(u.shape)
+    part.reshape(-1)[elements] = u.reshape(-1)[elements]
+    return part
+
+
+def settled(slope: Slope) -> Mask:
+    """Outputs whose slope is known well enough to be used in a sum."""
+    size = np.abs(slope.value)
+    return slope.smooth & (slope.error < UNKNOWN) & (slope.error <= 1e-3 * size + 1e-6 * np.max(size, initial=0.0))
+
+
+def _rescaled(slope: Slope, size: float) -> Slope:
+    known = slope.error < UNKNOWN
+    parts = (np.where(known, part / size, part) for part in (slope.value, slope.error, slope.left, slope.right))
+    return Slope(*parts, slope.smooth)
+
+
+def _merged(a: Slope, b: Slope) -> Slope:
+    """Per output, the slope that is known better."""
+    first = a.error <= b.error
+    pairs = ((a.value, b.value), (a.error, b.error), (a.left, b.left), (a.right, b.right), (a.smooth, b.smooth))
+    return Slope(*(np.where(first, p, q) for p, q in pairs))

@@ -1,0 +1,155 @@
+"""Reports a person can act on: which law, which argument, the worst element, a hint, and a snippet that repeats it."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+_LITERAL = 64  # arrays up to this many elements are written out in a snippet
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One broken law. `index` is the worst element of the argument; `kit` marks a failure of the kit, not of the op."""
+
+    law: str
+    message: str
+    argument: int | None = None
+    argument_name: str | None = None
+    index: tuple[int, ...] | None = None
+    analytic: float | None = None
+    numeric: float | None = None
+    tolerance: float | None = None
+    oracle: str | None = None
+    wrong: int | None = None
+    total: int | None = None
+    hint: str | None = None
+    kit: bool = False
+
+    def __str__(self) -> str:
+        where = f" w.r.t. argument {self.argument} {self.argument_name!r}" if self.argument is not None else ""
+        what = f"law {self.law} broken{where}" if not self.kit else f"the kit could not judge law {self.law}{where}"
+        lines = [f"{what}: {self.message}"]
+        if self.analytic is not None and self.numeric is not None:
+            lines.append(f"  worst element {self._element()}: {_distance(self.analytic, self.numeric)}")
+            lines.append(f"  numeric by {self.oracle}, tolerance {self.tolerance:.3g}")
+        if self.wrong is not None:
+            lines.append(f"  wrong in {self.wrong}/{self.total} elements" + (f": {self.hint}" if self.hint else ""))
+        elif self.hint:
+            lines.append(f"  {self.hint}")
+        return "\n".join(lines)
+
+    def _element(self) -> str:
+        name = self.argument_name or "output"
+        return name if not self.index else f"{name}[{', '.join(map(str, self.index))}]"
+
+
+@dataclass
+class GradReport:
+    """What a check did and found. True when every law held and enough could be judged."""
+
+    name: str
+    oracles: dict[str, str] = field(default_factory=dict)  # argument name -> oracle that judged it
+    failures: list[Failure] = field(default_factory=list)
+    comparisons: int = 0
+    inconclusive: int = 0
+    kinks: int = 0  # comparisons that had only a bracket, or none, because they stand at a kink
+    laws: list[str] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)  # law -> why it does not apply
+    seed: int = 0
+    order: int = 1
+    call: str = ""  # how to call the check again, with `inputs` for the arrays
+    inputs: tuple[Any, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        return not self.failures
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def __str__(self) -> str:
+        judged = f"{self.comparisons} comparisons, {self.inconclusive} inconclusive, {self.kinks} at kinks"
+        how = ", ".join(f"{name}: {oracle}" for name, oracle in self.oracles.items())
+        if self.ok:
+            return f"{self.name}: all laws hold ({judged}; {how})"
+        shown = "\n".join(f"{self.name}: {failure}" for failure in self.failures)
+        return f"{shown}\n  ({judged}; {how})\n  inputs: {_sketch(self.inputs)}\n  repeat with:\n{_indent(self.repro())}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the arrays, as plain Python values."""
+        return {
+            "name": self.name,
+            "ok": self.ok,
+            "order": self.order,
+            "seed": self.seed,
+            "oracles": dict(self.oracles),
+            "laws": list(self.laws),
+            "skipped": dict(self.skipped),
+            "comparisons": self.comparisons,
+            "inconclusive": self.inconclusive,
+            "kinks": self.kinks,
+            "failures": [asdict(failure) for failure in self.failures],
+            "versions": versions(),
+        }
+
+    def repro(self) -> str:
+        """A snippet that repeats the check; needs NumPy and tinygrad_cnn only. Large arrays are named by shape."""
+        lines = ["import numpy as np", "import tinygrad_cnn as tc", "from tinygrad_cnn import testing", ""]
+        lines.append(f"inputs = ({''.join(literal(x) + ', ' for x in self.inputs)})")
+        lines.append(self.call)
+        return "\n".join(lines)
+
+
+class GradcheckError(AssertionError):
+    """A derivative that breaks a law; `report` has the details."""
+
+    def __init__(self, report: GradReport) -> None:
+        super().__init__(str(report))
+        self.report = report
+
+
+def versions() -> dict[str, str]:
+    """The versions and the BLAS that a number may depend on."""
+    blas = np.show_config(mode="dicts").get("Build Dependencies", {}).get("blas", {})  # type: ignore[union-attr]
+    return {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "blas": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
+    }
+
+
+def literal(value: Any) -> str:
+    """An input as Python source; an array of more than 64 elements as random numbers of its shape and dtype."""
+    if isinstance(value, np.generic):
+        value = np.asarray(value)
+    if not isinstance(value, np.ndarray):
+        return repr(value)
+    if value.size <= _LITERAL:
+        text = repr(value.tolist()).replace("nan", "np.nan").replace("inf", "np.inf")
+        return f"np.array({text}, dtype=np.{value.dtype.name}).reshape{value.shape}"
+    return f"np.random.default_rng(0).standard_normal({value.shape}).astype(np.{value.dtype.name})"
+
+
+def _sketch(inputs: tuple[Any, ...]) -> str:
+    parts = [f"{x.dtype}{list(x.shape)}" if isinstance(x, np.ndarray) else repr(x) for x in inputs]
+    return ", ".join(parts)
+
+
+def _distance(analytic: float, numeric: float) -> str:
+    gap = abs(analytic - numeric)
+    largest = max(abs(analytic), abs(numeric))
+    relative = gap / largest if largest else 0.0
+    ulps = gap / float(np.spacing(largest)) if np.isfinite(largest) and largest else 0.0
+    return (
+        f"analytic {analytic:.17g}, numeric {numeric:.17g}, abs {gap:.3g}, rel {relative:.3g}, ulp {ulps:.2g}"
+        if np.isfinite(gap)
+        else f"analytic {analytic}, numeric {numeric}"
+    )
+
+
+def _indent(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.splitlines())
