@@ -1,5 +1,14 @@
 """The public face of the operations: `import tinygrad_cnn.functional as F`, in PyTorch's names."""
 
+from tinygrad_cnn.operations.convolution import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+    convolve2d,
+)
 from tinygrad_cnn.operations.dropout import dropout, dropout2d
 from tinygrad_cnn.operations.elementwise import (
     elu,
@@ -13,11 +22,31 @@ from tinygrad_cnn.operations.elementwise import (
     silu,
     softplus,
     tanh,
-)  # fmt: skip
+)
 from tinygrad_cnn.operations.linalg import linear
 from tinygrad_cnn.operations.loss import cross_entropy, l1_loss, log_softmax, mse_loss, softmax
+from tinygrad_cnn.operations.normalization import batch_norm, group_norm, instance_norm, layer_norm
+from tinygrad_cnn.operations.padding import pad
+from tinygrad_cnn.operations.pooling import (
+    adaptive_avg_pool2d,
+    adaptive_max_pool2d,
+    avg_pool1d,
+    avg_pool2d,
+    avg_pool3d,
+    global_avg_pool,
+    global_max_pool,
+    max_pool1d,
+    max_pool2d,
+    max_pool3d,
+    max_unpool2d,
+)
+from tinygrad_cnn.operations.unfolding import fold, unfold
 
 __all__ = [
-    "cross_entropy", "dropout", "dropout2d", "elu", "gelu", "hardswish", "hardtanh", "l1_loss", "leaky_relu", "linear",
-    "log_softmax", "mse_loss", "relu", "relu6", "sigmoid", "silu", "softmax", "softplus", "tanh",
+    "adaptive_avg_pool2d", "adaptive_max_pool2d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "batch_norm", "conv1d",
+    "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "convolve2d", "cross_entropy",
+    "dropout", "dropout2d", "elu", "fold", "gelu", "global_avg_pool", "global_max_pool", "group_norm", "hardswish",
+    "hardtanh", "instance_norm", "l1_loss", "layer_norm", "leaky_relu", "linear", "log_softmax", "max_pool1d",
+    "max_pool2d", "max_pool3d", "max_unpool2d", "mse_loss", "pad", "relu", "relu6", "sigmoid", "silu", "softmax",
+    "softplus", "tanh", "unfold",
 ]  # fmt: skip

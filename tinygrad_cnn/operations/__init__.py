@@ -1,3 +1,16 @@
 """The differentiable operations, one file per family; importing this package fills the registry."""
 
-from tinygrad_cnn.operations import elementwise, indexing, linalg, reduction, shape
+from tinygrad_cnn.operations import (
+    convolution,
+    dropout,
+    elementwise,
+    indexing,
+    linalg,
+    loss,
+    normalization,
+    padding,
+    pooling,
+    reduction,
+    shape,
+    unfolding,
+)
