@@ -1,0 +1,10 @@
+"""Pictures of a computation, forward and backward in one: `viz.graph(loss, model)`, or `viz.capture` around a step."""
+
+from viz.capturing import capture
+from viz.figure import Figure, Options
+from viz.judging import Finding
+from viz.layout import Engine, EngineNotFound, engines
+from viz.trace import Trace
+from viz.walking import graph
+
+__all__ = ["Engine", "EngineNotFound", "Figure", "Finding", "Options", "Trace", "capture", "engines", "graph"]

@@ -1,0 +1,194 @@
+"""What stands in a module's card: its title and badges, its maps, its parameters, and a line on what it does."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from viz import wording
+from viz.folding import Card, Diagram, counted
+from viz.judging import update_glyph, update_text
+from viz.markup import cell, esc, fixed, lines, table, text, width_of
+from viz.measure import HISTOGRAM
+from viz.palette import Theme
+from viz.pictures import Album, strip_cells
+from viz.trace import Node, Parameter
+
+if TYPE_CHECKING:
+    from viz.module_level import Style
+
+BLOCKS = " ▁▂▃▄▅▆▇█"
+
+
+def title_row(diagram: Diagram, card: Card, theme: Theme, width: float) -> str:
+    """Name, type and hyper-parameters; badges flush right."""
+    badges = [_badge(mark.badge, *theme.badges[mark.kind]) for mark in card.marks[:2]]
+    room = width - sum(w for _, w in badges) - 4 * len(badges)
+    name = card.name + (f" (call {card.call + 1})" if card.call else "")
+    detail = detail_of(diagram, card)
+    name_room = room - min(width_of(detail, 9), room * 0.45) - 16
+    shown = text(name, theme.families[card.family], 12, bold=True, room=name_room)
+    left = room - min(width_of(name, 12, bold=True), name_room) - 16
+    shown += text("   ", theme.muted) + text(detail, theme.muted, 9, room=left) if detail else ""
+    cells = [fixed(shown, room, 17, ALIGN="LEFT")]
+    for badge, _ in badges:
+        cells += [fixed("", 4, 17), badge]
+    return table([cells])
+
+
+def _badge(words: str, background: str, ink: str) -> tuple[str, float]:
+    width = width_of(words, 8, bold=True) + 10
+    content = fixed(text(words, ink, 8, bold=True), width, 15, BGCOLOR=background, STYLE="ROUNDED")
+    return content, round(width)
+
+
+def detail_of(diagram: Diagram, card: Card) -> str:
+    """Conv2d 1→8 · 3×3 · pad 1."""
+    if card.kind == "input":
+        batch = diagram.trace.steps[0].batch if diagram.trace.steps else None
+        shape = wording.shape_of(card.last.shape)
+        return f"batch of {batch}" if batch and card.last.batched else shape
+    if card.kind == "unused":
+        return card.type or "parameters that the loss does not use"
+    if card.kind in ("loss", "fold"):
+        return card.type or counted(card.nodes)
+    weight = next((p.shape for p in card.parameters if len(p.shape) >= 2), None)
+    if card.kind == "op" or card.family != "group":
+        main = card.nodes[0] if len(card.nodes) == 1 else wording.main_of(card.nodes)
+        words = wording.hyper_parameters(main, weight, diagram.trace)
+        kind = card.type or ("" if card.kind == "op" else main.op)
+        others = [node for node in card.nodes if node is not main]
+        more = f" · with {counted(others)}" if others else ""
+        return " ".join(part for part in (kind, words) if part) + more
+    return f"{card.type} · {counted(card.nodes)}" if card.type else counted(card.nodes)
+
+
+def card_rows(diagram: Diagram, card: Card, style: Style, album: Album, width: float) -> list[str]:
+    """The rows under the title."""
+    theme, show = style.theme, style.show
+    rows: list[str] = []
+    if "thumbs" in show:
+        rows += _maps(diagram, card, style, album, width)
+    if "stats" in show:
+        rows += [_parameter_line(p, theme) for p in _shown_parameters(card)]
+        if len(card.parameters) > 1 and card.family == "group":
+            rows.append(text(_together(card.parameters), theme.muted, 9, room=width))
+        line = _remark(diagram, card)
+        if line:
+            rows.append(text(line, theme.muted, 9, room=width))
+        if any(m.kind in ("vanishing", "unused", "no-grad") for m in card.marks):
+            rows.append(lines(card.marks[0].message, theme.ink, 8.5, room=width))
+    return rows
+
+
+def _maps(diagram: Diagram, card: Card, style: Style, album: Album, width: float) -> list[str]:
+    theme = style.theme
+    side = (width - 2 * 48 - 14) / 2
+    rows = []
+    lead = next((p for p in card.parameters if "weight" in p.thumbs), None) if card.family != "group" else None
+    pairs = []
+    if lead is not None:
+        pairs.append((lead.thumbs.get("weight"), "filters", lead.thumbs.get("grad"), "∂W", None, None))
+    if card.nodes and card.kind != "loss":
+        out, grad = card.last.thumbs.get("out"), card.last.thumbs.get("grad")
+        shared = _shared_scale(diagram) if style.shared_thumbs else None
+        pairs.append((out, "out", grad, "∂L", None, shared))
+    for left, left_words, right, right_words, left_scale, right_scale in pairs:
+        if left is None and right is None:
+            continue
+        row = strip_cells(album, left, left_words, theme, width=side, height=28, scale=left_scale)
+        row += [fixed("", 10, 1)]
+        row += strip_cells(album, right, right_words, theme, width=side, height=28, scale=right_scale)
+        rows.append(table([row], CELLPADDING=1))
+    return rows
+
+
+def _shared_scale(diagram: Diagram) -> float | None:
+    scales = [c.last.thumbs["grad"].scale for c in diagram.cards if c.nodes and "grad" in c.last.thumbs]
+    return max(scales, default=None)
+
+
+def _shown_parameters(card: Card) -> list[Parameter]:
+    """The weight of a layer speaks for it; in a container the first few."""
+    matrices = [p for p in card.parameters if len(p.shape) >= 2] or card.parameters
+    return matrices[:1] if card.family != "group" else []
+
+
+def _together(parameters: list[Parameter]) -> str:
+    """The parameters of a container in one line."""
+    total = sum(math.prod(p.shape) for p in parameters)
+    words = [f"{len(parameters)} parameters, {total:,} values"]
+    grads = [p.grad.rms for p in parameters if p.grad is not None]
+    updates = [p.update for p in parameters if p.update]
+    if grads:
+        words.append(f"∇rms {wording.number(min(grads))} to {wording.number(max(grads))}")
+    if updates:
+        words.append(f"update/weight {update_text(min(updates))} to {update_text(max(updates))}")
+    return "   ".join(words)
+
+
+def _parameter_line(p: Parameter, theme: Theme) -> str:
+    name = "W" if p.name.rpartition(".")[2] == "weight" else p.name.rpartition(".")[2]
+    line = text(f"{name} {wording.shape_of(p.shape)}", theme.ink, 9)
+    if p.grad is None:
+        return line + text("    no gradient", theme.muted, 9)
+    line += text(f"    ∇rms {wording.number(p.grad.rms)}    update/weight ", theme.muted, 9)
+    line += text(update_text(p.update) + " ", theme.ink, 9) + glyph(p.update, theme, 9)
+    blocks = histogram_blocks(p.histogram)
+    return line + (text("    ", theme.muted, 9) + text(blocks, theme.backward, 9, mono=True) if blocks else "")
+
+
+def glyph(update: float | None, theme: Theme, size: float) -> str:
+    """● ▲ or ▼ in its colour."""
+    sign, kind = update_glyph(update)
+    return text(sign, theme.good if kind == "good" else theme.bad, size) if sign else ""
+
+
+def histogram_blocks(counts: list[int]) -> str:
+    """A histogram in block characters: a non-empty bin is never blank."""
+    top = max(counts, default=0)
+    if not top:
+        return ""
+    return "".join(BLOCKS[max(1, math.ceil(c / top * 8))] if c else BLOCKS[1] for c in counts[2:-2])
+
+
+def _remark(diagram: Diagram, card: Card) -> str:
+    """One line on what the layer does to the gradient."""
+    if card.kind == "loss":
+        return _loss_line(diagram, card)
+    if not card.nodes or card.kind == "input":
+        return ""
+    words = []
+    rectifier = next((n for n in reversed(card.nodes) if n.active is not None), None)
+    if rectifier is not None:
+        words.append(rectifier_line(rectifier))
+    if card.family != "group":
+        words += [line for node in card.nodes if (line := wording.routing(node, diagram.trace))]
+    return "   ".join(words[:2])
+
+
+def rectifier_line(node: Node) -> str:
+    """45% of units pass the gradient   no dead channel."""
+    words = f"{wording.percent(node.active or 0.0)} of units pass the gradient"
+    if not node.dead:
+        return words
+    dead, channels, samples = node.dead
+    if not dead:
+        return f"{words}   no dead channel"
+    return f"{words}   {dead} of {channels} channels silent over {samples} samples"
+
+
+def _loss_line(diagram: Diagram, card: Card) -> str:
+    step = diagram.trace.steps[0] if diagram.trace.steps else None
+    value = card.last.value if card.last.value is not None else (step.loss if step else None)
+    words = [f"L = {value:.4g}"] if value is not None else []
+    formula = wording.loss_formula(card.nodes, step.batch if step else None)
+    return "    ".join([*words, *([formula] if formula else [])])
+
+
+def range_of_histogram() -> str:
+    """What the axis of a histogram spans."""
+    return f"10^{HISTOGRAM[0] + 1} to 10^{HISTOGRAM[1] - 1}"
+
+
+__all__ = ["card_rows", "detail_of", "esc", "glyph", "histogram_blocks", "range_of_histogram", "rectifier_line", "title_row"]

@@ -1,0 +1,34 @@
+"""What a model says of itself: its modules, their types, its parameters' names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from viz.trace import Module
+
+
+def modules_of(model: Any) -> list[Module]:
+    """Every module inside a model: path, type, hyper-parameters."""
+    if model is None:
+        return []
+    modules = []
+    for path, module in model.named_modules():
+        extra = getattr(module, "extra_repr", None)
+        leaf = not any(True for _ in module.children())
+        modules.append(Module(path, type(module).__name__, str(extra()) if leaf and callable(extra) else "", leaf))
+    return modules
+
+
+def named_parameters(model: Any) -> dict[int, tuple[Any, str]]:
+    """id -> (parameter, name), each parameter once under its first name."""
+    found: dict[int, tuple[Any, str]] = {}
+    for name, parameter in model.named_parameters() if model is not None else ():
+        found.setdefault(id(parameter), (parameter, name))
+    return found
+
+
+def parameter_name(tensor: Any, path: str, op: Any, position: int) -> str:
+    """What to call a leaf that no model names: its own name, or the place where it is first read."""
+    if getattr(tensor, "name", None):
+        return str(tensor.name)
+    return f"{path}.{op.input_name(position)}" if path else str(op.input_name(position))

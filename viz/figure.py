@@ -1,0 +1,258 @@
+"""Figure: one picture of a Trace, in every format, and what is wrong in it. Nothing is drawn before it is asked for."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import graphviz
+
+from viz import folding, layout, module_level, op_level, svg, tables
+from viz.folding import Diagram
+from viz.judging import Finding, judge
+from viz.module_level import Drawing, Style
+from viz.palette import THEMES
+from viz.trace import Trace
+from viz.wording import number
+
+LEVELS = ("auto", "module", "op")
+SHOWN = ("shapes", "grads", "thumbs", "stats")
+SCALES = ("flow", "rms", "update")
+THUMB_SCALES = ("strip", "shared")
+LARGE = 1500  # cost (cards and the ranks their links span) above which cheaper splines are used
+HUGE = 8000  # and above which the picture is collapsed one level further
+
+_BANNERS = {
+    "full": "",
+    "freed": "intermediate gradients were freed: use viz.capture",
+    "none": "no backward yet",
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a figure is drawn; see `viz.graph`."""
+
+    level: str = "auto"
+    depth: int | None = None
+    show: Collection[str] = SHOWN
+    theme: str = "light"
+    direction: str = "TB"
+    scale: str = "flow"
+    max_nodes: int = 250
+    timeout: float = 10
+    thumb_scale: str = "strip"
+
+    def __post_init__(self) -> None:
+        _one_of("level", self.level, LEVELS)
+        _one_of("theme", self.theme, tuple(THEMES))
+        _one_of("direction", self.direction, ("TB", "LR"))
+        _one_of("scale", self.scale, SCALES)
+        _one_of("thumb_scale", self.thumb_scale, THUMB_SCALES)
+        if isinstance(self.show, str):
+            raise TypeError(f"viz: show is a collection of names such as {SHOWN}, got the string {self.show!r}")
+        for name in self.show:
+            _one_of("show", name, SHOWN)
+        if self.max_nodes < 2:
+            raise ValueError(f"viz: max_nodes must be at least 2, got {self.max_nodes}")
+
+
+def _one_of(option: str, value: str, known: Collection[str]) -> None:
+    if value not in known:
+        raise ValueError(f"viz: {option}={value!r} is unknown; choose from {', '.join(map(repr, known))}")
+
+
+class Figure:
+    """A picture of a computation: `save`, `svg`, `html`, `png`, `dot`, `text`, `digraph`, and `report`."""
+
+    def __init__(self, trace: Trace, options: Options | None = None) -> None:
+        self.trace = trace
+        self.options = options or Options()
+
+    # -- what is in it --
+
+    @cached_property
+    def diagram(self) -> Diagram:
+        """The cards and links that are drawn, with their marks."""
+        return self._diagram(self.options.depth)
+
+    def report(self) -> list[Finding]:
+        """What is wrong, most severe first; empty if nothing is."""
+        return list(self._findings)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the report is empty."""
+        return not self._findings
+
+    @cached_property
+    def _findings(self) -> list[Finding]:
+        return judge(self.diagram)
+
+    @property
+    def level(self) -> str:
+        """The level that is drawn, "module" or "op"."""
+        if self.options.level != "auto":
+            return self.options.level
+        return "module" if any(node.path or node.inside for node in self.trace.nodes) else "op"
+
+    # -- formats --
+
+    def dot(self) -> str:
+        """DOT source. Thumbnails are files named by their content under `thumbs/`, which `save` writes beside it."""
+        return str(self._drawing.graph.source)
+
+    def svg(self) -> str:
+        """A self-contained SVG document, scaled by CSS, with a title and a description for screen readers."""
+        raw = self._laid_out("svg").decode("utf-8")
+        return svg.finished(raw, self._drawing.album.files, self.trace.title, self.description(), self.options.theme)
+
+    def png(self, dpi: float = 110) -> bytes:
+        """A PNG image."""
+        return self._laid_out("png", dpi=dpi)
+
+    def pdf(self) -> bytes:
+        """A PDF document of one page."""
+        return self._laid_out("pdf")
+
+    def html(self) -> str:
+        """A self-contained page: the picture, and the same as a table."""
+        return svg.page(self.svg(), self.text(), self.trace.title, self.options.theme)
+
+    def text(self) -> str:
+        """A table with bars, for terminals; needs no engine."""
+        self.report()
+        return tables.table_of(self.diagram, self.facts(), self.banner())
+
+    def json(self) -> str:
+        """The trace behind the picture; `Trace.from_json` reads it."""
+        return self.trace.to_json()
+
+    def digraph(self) -> graphviz.Digraph:
+        """The picture as a `graphviz.Digraph`, to change or render with that package; its images last as long as it."""
+        graph: graphviz.Digraph = self._drawing.graph.copy()
+        folder = tempfile.TemporaryDirectory(prefix="viz-images-")
+        layout.write_images(self._drawing.album.files, Path(folder.name))
+        graph.attr("graph", imagepath=folder.name)
+        graph._viz_images = folder  # removed together with the graph
+        return graph
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the figure; the ending says how: .svg .html .png .pdf .dot .json .txt."""
+        target = Path(path)
+        writers: dict[str, Any] = {
+            ".svg": self.svg, ".html": self.html, ".png": self.png, ".pdf": self.pdf,
+            ".dot": self.dot, ".json": self.json, ".txt": self.text,
+        }  # fmt: skip
+        if target.suffix.lower() not in writers:
+            raise ValueError(f"viz: cannot save {target.name!r}: end it in one of {', '.join(writers)}")
+        content = writers[target.suffix.lower()]()
+        if isinstance(content, str):
+            target.write_text(content if content.endswith("\n") else content + "\n", encoding="utf-8")
+        else:
+            target.write_bytes(content)
+        if target.suffix.lower() == ".dot":
+            layout.write_images(self._drawing.album.files, target.parent)
+        return target
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def __repr__(self) -> str:
+        findings = "ok" if self.ok else f"{len(self._findings)} findings"
+        return f"<Figure {self.trace.title!r}: {len(self.diagram.cards)} cards at level {self.level!r}, {findings}>"
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """What Jupyter shows: HTML and SVG if they can be drawn, text always. Never raises."""
+        bundle: dict[str, str] = {}
+        try:
+            bundle["text/plain"] = self.text()
+            bundle["image/svg+xml"] = self.svg()
+            bundle["text/html"] = svg.fragment(bundle["image/svg+xml"])
+        except Exception as error:  # a repr that raises hides the object behind a traceback
+            bundle.setdefault("text/plain", repr(type(self)))
+            bundle["text/plain"] += f"\n\n(no picture: {error})"
+        return bundle
+
+    # -- words around the picture --
+
+    def facts(self) -> str:
+        """step 39   loss 0.218   lr 0.05   batch 32."""
+        if not self.trace.steps:
+            return ""
+        step = self.trace.steps[-1]
+        known = (("step", step.step or None), ("loss", step.loss), ("lr", step.lr), ("batch", step.batch))
+        return "     ".join(f"{k} {number(v, 3) if isinstance(v, float) else v}" for k, v in known if v is not None)
+
+    def banner(self) -> str:
+        """What the reader must know first, such as that no backward pass has run."""
+        return _BANNERS[self.trace.backward]
+
+    def description(self) -> str:
+        """One sentence on the state of the gradient."""
+        findings = self.report()
+        cards = sum(1 for card in self.diagram.cards if card.kind in ("module", "op"))
+        head = f"{cards} layers, {self.banner() or 'gradients flowing back'}"
+        if not findings:
+            return f"{head}; nothing is wrong."
+        return f"{head}; {len(findings)} findings, first {findings[0].where}: {findings[0].message}."
+
+    # -- drawing --
+
+    def _diagram(self, depth: int | None) -> Diagram:
+        return folding.fold(self.trace, depth=depth, max_nodes=self.options.max_nodes, ops=self.level == "op")
+
+    @cached_property
+    def _drawing(self) -> Drawing:
+        self.report()
+        return self._drawn(self.diagram)
+
+    def _drawn(self, diagram: Diagram) -> Drawing:
+        o = self.options
+        style = Style(
+            THEMES[o.theme], frozenset(o.show), o.direction, o.scale, o.thumb_scale == "shared", cost(diagram) > LARGE
+        )
+        draw = op_level.draw if self.level == "op" else module_level.draw
+        return draw(diagram, style, self.facts(), self.banner())
+
+    def _laid_out(self, format: str, dpi: float | None = None) -> bytes:
+        """Lay out; a picture too dear for the time given is collapsed one level further, and says so."""
+        drawing, diagram = self._drawing, self.diagram
+        while True:
+            collapsed = self._collapsed(diagram)
+            try:
+                if cost(diagram) <= HUGE or collapsed is None:
+                    files = drawing.album.files
+                    return layout.lay_out(drawing.graph.source, format, dpi=dpi, images=files, timeout=self.options.timeout)
+            except layout.LayoutTimeout:
+                if collapsed is None:
+                    raise
+            assert collapsed is not None
+            diagram = collapsed
+            judge(diagram)
+            drawing = self._drawn(diagram)
+
+    def _collapsed(self, diagram: Diagram) -> Diagram | None:
+        if self.level == "module" and diagram.depth > 1:
+            coarser = self._diagram(diagram.depth - 1)
+        elif len(diagram.cards) > 8:
+            smaller = replace(self.options, max_nodes=len(diagram.cards) // 2)
+            coarser = folding.fold(self.trace, depth=1, max_nodes=smaller.max_nodes, ops=self.level == "op")
+        else:
+            return None
+        coarser.note = f"collapsed: the layout of {len(diagram.cards)} cards took too long"
+        return coarser if len(coarser.cards) < len(diagram.cards) else None
+
+
+def cost(diagram: Diagram) -> int:
+    """What makes a layout slow: cards, and the ranks that long links cross."""
+    rank: dict[str, int] = {card.id: 0 for card in diagram.cards}
+    order = {card.id: i for i, card in enumerate(diagram.cards)}
+    for link in sorted(diagram.links, key=lambda link: order[link.target]):
+        rank[link.target] = max(rank[link.target], rank[link.source] + 1)
+    return len(diagram.cards) + sum(rank[link.target] - rank[link.source] for link in diagram.links)

@@ -1,0 +1,258 @@
+"""The picture by module: activations down in a blue lane, gradients up in an orange one, a card for each module."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+import graphviz
+
+from viz import wording
+from viz.cards import card_rows, title_row
+from viz.folding import Card, Diagram, Link, decades, diagram_card
+from viz.legend import heading, legend
+from viz.markup import FONT, cell, fixed, label, plain, table, text
+from viz.palette import Theme, flow_colour, flow_width
+from viz.pictures import Album
+
+WIDTH = 470  # of a card, in points
+
+
+@dataclass
+class Drawing:
+    """A finished DOT graph and the images that it refers to."""
+
+    graph: graphviz.Digraph
+    album: Album = field(default_factory=Album)
+
+
+@dataclass(frozen=True)
+class Style:
+    """How to draw: the caller's choices."""
+
+    theme: Theme
+    show: Collection[str]
+    direction: str = "TB"
+    scale: str = "flow"
+    shared_thumbs: bool = False
+    quick: bool = False  # cheaper splines for a very large graph
+
+
+def draw(diagram: Diagram, style: Style, facts: str, banner: str) -> Drawing:
+    """The DOT graph of a diagram."""
+    theme, drawing = style.theme, Drawing(new_graph(diagram, style))
+    graph = drawing.graph
+    with graph.subgraph(name="cluster_page") as page:
+        page.attr(label=label(heading(diagram, "module", facts, banner, theme)), peripheries="0", margin="0", style="", labeljust="c")
+        _containers(page, diagram, style, drawing.album)
+        for link in diagram.links:
+            _link(page, diagram, link, style)
+    graph.attr(label=label(legend(diagram, style.scale, style.show, theme)), labelloc="b", labeljust="c")
+    return drawing
+
+
+def new_graph(diagram: Diagram, style: Style) -> graphviz.Digraph:
+    """An empty graph with the attributes that all our pictures share. Neither size nor dpi: SVG is scaled by CSS."""
+    theme = style.theme
+    graph = graphviz.Digraph(name=plain(diagram.trace.title or "computation"))
+    quick = {"nslimit": "2", "splines": "line"} if style.quick else {"splines": "true"}
+    graph.attr(
+        "graph", fontname=FONT, bgcolor=theme.page, pad="0.25", nodesep="0.4", ranksep="0.3",
+        rankdir=style.direction, outputorder="edgesfirst", **quick,
+    )  # fmt: skip
+    graph.attr("node", shape="plain", fontname=FONT, fontsize="10")
+    graph.attr("edge", fontname=FONT, fontsize="9", fontcolor=theme.muted, arrowhead="normal")
+    return graph
+
+
+# ---- containers and cards --------------------------------------------------------------------------------------
+
+
+def _containers(graph: graphviz.Digraph, diagram: Diagram, style: Style, album: Album) -> None:
+    """Cards in forward order, each inside the rounded frames of its containers; iterative, for deep nests too."""
+    known = set(diagram.clusters)
+    members: dict[tuple[str, ...], list[Card]] = {}
+    for card in diagram.cards:
+        frame = next((c for i in range(len(card.cluster), 0, -1) if (c := card.cluster[:i]) in known), ())
+        members.setdefault(frame, []).append(card)
+    children: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+    for cluster in sorted(known, key=len, reverse=True):
+        parent = next((p for i in range(len(cluster) - 1, 0, -1) if (p := cluster[:i]) in known), ())
+        children.setdefault(parent, []).append(cluster)
+    order = {cluster: i for i, cluster in enumerate(diagram.clusters)}
+    frames = {(): graph}
+    for cluster in sorted(known, key=lambda c: (len(c), order[c])):
+        frames[cluster] = graphviz.Digraph(name=f"cluster_c{order[cluster]}")
+    for frame, cards in members.items():
+        for card in cards:
+            _card(frames[frame], diagram, card, style, album)
+    for cluster in sorted(known, key=lambda c: (-len(c), order[c])):
+        parent = next((p for i in range(len(cluster) - 1, 0, -1) if (p := cluster[:i]) in known), ())
+        inner = frames[cluster]
+        depth = sum(1 for i in range(1, len(cluster)) if cluster[:i] in known)
+        name = ".".join(part.rpartition(":")[0] for part in cluster)
+        kind = next((m.type for m in diagram.trace.modules if m.path == name), "")
+        call = int(cluster[-1].rpartition(":")[2])
+        theme = style.theme
+        inner.attr(
+            label=label(text(name, theme.muted, 11, bold=True, room=300) + text(f"   {kind}" if kind else "", theme.muted, 9) + _call(call, theme)), labeljust="l",
+            style="rounded,filled", color=theme.cluster_edge, fillcolor=theme.clusters[depth % len(theme.clusters)],
+            margin="12",
+        )  # fmt: skip
+        frames[parent].subgraph(inner)
+
+
+def _call(call: int, theme: Theme) -> str:
+    return text(f"   call {call + 1}, same weights", theme.muted, 8) if call else ""
+
+
+def _card(graph: graphviz.Digraph, diagram: Diagram, card: Card, style: Style, album: Album) -> None:
+    theme = style.theme
+    mark = card.marks[0] if card.marks else None
+    edge = theme.badges[mark.kind][0] if mark else theme.card_edge
+    rows = [title_row(diagram, card, theme, WIDTH - 10), *card_rows(diagram, card, style, album, WIDTH - 10)]
+    body = table(
+        (cell(row, ALIGN="LEFT") for row in rows),
+        BORDER=2 if mark else 1, COLOR=edge, STYLE="ROUNDED" + (",DASHED" if mark and mark.kind in ("unused", "no-grad") else ""),
+        BGCOLOR=theme.card, CELLSPACING=2, CELLPADDING=2, WIDTH=WIDTH,
+    )  # fmt: skip
+    ported = _with_ports(body, style, _words_above(diagram, card, style), _words_below(diagram, card, style))
+    graph.node(card.id, label=label(ported), id=card.id, tooltip=plain(_tooltip(diagram, card)))
+
+
+def _words_above(diagram: Diagram, card: Card, style: Style) -> list[str]:
+    """What the gradient is where it leaves the card, one line for each way that it takes."""
+    if "grads" not in style.show or diagram.trace.backward != "full":
+        return []
+    links = [link for link in diagram.links if link.target == card.id]
+    if len(links) <= 1:
+        return [_gradient_words(diagram, link, style) for link in links]
+    names = [diagram_card(diagram, link.source).name for link in links]
+    return [f"{_gradient_words(diagram, link, style)} to {name}".removeprefix("‖∂L‖ ") for link, name in zip(links, names, strict=True)]
+
+
+def _words_below(diagram: Diagram, card: Card, style: Style) -> tuple[str, str]:
+    """The shape of what the card gives, and the sum of the gradients that come back where its output fans out."""
+    links = [link for link in diagram.links if link.source == card.id]
+    shapes = list(dict.fromkeys(wording.shape_of(link.tensor.shape) for link in links))
+    shape = ", ".join(shapes) if "shapes" in style.show else ""
+    fans_out = len(links) > 1 and "grads" in style.show and card.out is not None
+    return shape, f"Σ {wording.number(card.out.flow)}" if fans_out and card.out is not None else ""
+
+
+def _with_ports(body: str, style: Style, above: list[str], below: tuple[str, str]) -> str:
+    """Thin cells around a card where its lanes begin and end: fi, fo forward in and out; gi, go backward.
+
+    From top to bottom the words of the lanes stand in rows of the card's own node, beside where the lines pass: so
+    no line bends around a label, and the lanes stay straight.
+    """
+    if style.direction == "LR":
+        first = [fixed("", 1, 30, PORT="fi"), cell(body, ROWSPAN=2), fixed("", 1, 30, PORT="fo")]
+        second = [fixed("", 1, 30, PORT="go"), fixed("", 1, 30, PORT="gi")]
+        return table([first, second])
+    half, theme = WIDTH / 2, style.theme
+    rows: list[list[str] | str] = [[_beside("", theme.muted), _beside(line, theme.backward_text)] for line in above]
+    rows += [[fixed("", half, 1, PORT="fi"), fixed("", half, 1, PORT="go")]]
+    rows += [cell(body, COLSPAN=2)]
+    rows += [[fixed("", half, 1, PORT="fo"), fixed("", half, 1, PORT="gi")]]
+    if any(below):
+        rows += [[_beside(below[0], theme.muted), _beside(below[1], theme.backward_text)]]
+    return table(rows)
+
+
+def _beside(words: str, colour: str) -> str:
+    """Half a card's width, with words to the right of the lane in its middle."""
+    lane = WIDTH / 4
+    if not words:
+        return fixed("", 2 * lane, 13)
+    row = [fixed("", lane + 7, 13), fixed(text(words, colour, 9, room=lane - 7), lane - 7, 13, ALIGN="LEFT")]
+    return cell(table([row]))
+
+
+def _tooltip(diagram: Diagram, card: Card) -> str:
+    parts = [f"{card.path or card.name}: {card.type or card.name}"]
+    if card.nodes:
+        parts.append(f"output {wording.shape_of(card.last.shape)}")
+    if card.out is not None:
+        parts.append(f"gradient at the output: per sample {wording.number(card.out.flow)}, rms {wording.number(card.out.rms)}")
+    if card.gain is not None:
+        parts.append(f"gain {wording.factor(card.gain)}")
+    parts.extend(mark.message for mark in card.marks)
+    return "; ".join(parts)
+
+
+# ---- links -----------------------------------------------------------------------------------------------------
+
+
+def _link(graph: graphviz.Digraph, diagram: Diagram, link: Link, style: Style) -> None:
+    theme = style.theme
+    shape = wording.shape_of(link.tensor.shape)
+    name, labelled = f"{link.source}-{link.target}", style.direction == "LR"
+    down, up = ("e", "w") if labelled else ("s", "n")
+    weight = "40" if int(link.target[1:]) == int(link.source[1:]) + 1 else "2"  # neighbours stand in one line
+    words = f"  {shape}  " if labelled and "shapes" in style.show else ""
+    graph.edge(
+        f"{link.source}:fo:{down}", f"{link.target}:fi:{up}", id=f"{name}-f", color=theme.forward, penwidth="1.3",
+        arrowsize="0.6", label=words, tooltip=plain(f"{shape} {link.tensor.dtype}"), weight=weight,
+    )  # fmt: skip
+    if diagram.trace.backward != "full" or "grads" not in style.show:
+        return
+    words = f"  {_gradient_words(diagram, link, style)}  " if labelled else ""
+    graph.edge(
+        f"{link.source}:gi:{down}", f"{link.target}:go:{up}", id=f"{name}-g", dir="back", label=words,
+        fontcolor=theme.backward_text, weight=weight, **gradient_line(diagram, link, style),
+    )  # fmt: skip
+
+
+def gradient_line(diagram: Diagram, link: Link, style: Style) -> dict[str, str]:
+    """How the gradient of a link looks: width and colour say how large it is."""
+    theme, m = style.theme, link.grad
+    if m is None:
+        return {"color": theme.stopped, "penwidth": "1", "style": "dotted", "arrowtail": "tee", "arrowsize": "0.8",
+                "tooltip": _gradient_words(diagram, link, style)}  # fmt: skip
+    shape = wording.shape_of(link.tensor.shape)
+    tip = f"gradient {shape}: per sample {wording.number(m.flow)}, rms {wording.number(m.rms)}, largest {wording.number(m.largest)}"
+    if m.nan or m.inf:
+        return {"color": theme.ink, "penwidth": "3", "style": "dashed", "arrowtail": "normal", "arrowsize": "0.8",
+                "tooltip": tip}  # fmt: skip
+    f = shown_decades(diagram, link, style.scale)
+    width = flow_width(f)
+    return {
+        "color": flow_colour(f, theme), "penwidth": f"{width:.2f}", "arrowtail": "normal",
+        "arrowsize": f"{0.42 + 0.09 * width:.2f}", "style": "dashed" if f < -2 else "solid", "tooltip": tip,
+    }  # fmt: skip
+
+
+def _gradient_words(diagram: Diagram, link: Link, style: Style) -> str:
+    """What a gradient line says in words."""
+    m = link.grad
+    if m is None:
+        return "no gradient came" if link.differentiable else "no gradient asked for"
+    if m.nan or m.inf:
+        return f"NaN {wording.percent(m.nan)}" if m.nan else f"Inf {wording.percent(m.inf)}"
+    if style.scale == "rms":
+        return f"rms {wording.number(m.rms)}"
+    if style.scale == "update" and (update := _update_of(diagram, link)) is not None:
+        return f"‖Δw‖/‖w‖ {wording.number(update)}"
+    gain = f"  {wording.factor(link.gain)}" if link.gain is not None else ""
+    return f"‖∂L‖ {wording.number(m.flow)}{gain}"
+
+
+def shown_decades(diagram: Diagram, link: Link, scale: str) -> float:
+    """What width and colour encode: decades from the reference of the scale asked for."""
+    assert link.grad is not None
+    if scale == "rms":
+        output = next((n for n in diagram.trace.nodes if n.id == diagram.trace.output), None)
+        f = decades(link.grad.rms, output.grad.rms if output is not None and output.grad is not None else None)
+    elif scale == "update":
+        f = decades(_update_of(diagram, link), 1e-3)
+    else:
+        f = link.decades
+    return 0.0 if f is None else f
+
+
+def _update_of(diagram: Diagram, link: Link) -> float | None:
+    """The largest update/weight of the card that a gradient has just left."""
+    return max((p.update for p in diagram_card(diagram, link.target).parameters if p.update is not None), default=None)
+
+

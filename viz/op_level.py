@@ -1,0 +1,1 @@
+from viz.module_level import draw

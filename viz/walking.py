@@ -1,0 +1,182 @@
+"""`graph`: read a tape that already stands, from a loss back to its leaves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_cnn.core import tape
+from viz.describing import modules_of, named_parameters, parameter_name
+from viz.figure import Figure, Options
+from viz.reading import Call, Gradients, Leaf, Outside, Reading, assemble
+from viz.trace import Step, Trace
+
+
+def graph(loss: Any, model: Any = None, *, level: str = "auto", title: str | None = None, **options: Any) -> Figure:
+    """The picture of the tape under a Tensor.
+
+    If it has not been backpropagated, the gradients are computed for the picture alone: no `.grad` is touched, no
+    hook fires, and `backward` can still be called. Else only the structure and the leaves' gradients are left, and
+    the picture says so; `viz.capture` around the step keeps them all.
+
+    level: "module", "op", or "auto": modules where there are any. depth: how deep modules are opened; None opens as
+    deep as 60 cards allow. show: any of "shapes", "grads", "thumbs", "stats". theme: "light", "dark" or "auto" (SVG
+    follows the reader's preference). direction: "TB" or "LR". scale: what width and colour of the gradient say, "flow"
+    (norm per sample), "rms" or "update". At most `max_nodes` cards are drawn; the layout may take `timeout` seconds.
+
+    >>> import tinygrad_cnn as tc
+    >>> w = tc.tensor([1.0, 2.0], requires_grad=True, name="w")
+    >>> fig = graph((w * w).sum(), level="op")
+    >>> print(fig.trace.parameters[0].name, w.grad)
+    w None
+    """
+    return Figure(trace_of(loss, model, title=title), Options(level=level, **options))
+
+
+def trace_of(loss: Any, model: Any = None, *, title: str | None = None) -> Trace:
+    """The Trace of a tape that stands."""
+    root = getattr(loss, "grad_fn", None)
+    if root is None:
+        raise ValueError(
+            "viz.graph: the tensor was not computed from anything that requires grad, so there is no tape to draw; was it "
+            "made under no_grad(), or with a frozen model?"
+        )
+    nodes = nodes_under(root)
+    freed = any(node.saved is None for node in nodes)
+    names = named_parameters(model)
+    calls, leaves = _calls(nodes, names)
+    calls[-1].array = loss.data
+    gradients = Gradients()
+    if not freed:
+        _send_gradients(root, np.ones_like(loss.data), nodes, gradients)
+    by_id = {id(leaf.tensor): leaf for leaf in leaves}
+    parameters = [by_id.get(id(p)) or Leaf(p, p.data, name) for p, name in names.values()]
+    return assemble(
+        Reading(
+            calls=calls,
+            gradients=gradients,
+            loss=len(calls) - 1,
+            modules=modules_of(model),
+            parameters=parameters,
+            step=Step(0),
+            title=title if title is not None else (type(model).__name__ if model is not None else "computation"),
+            backward="freed" if freed else "full",
+        )
+    )
+
+
+def nodes_under(root: Any) -> list[Any]:
+    """The nodes of a tape, oldest first; no recursion."""
+    seen = {root}
+    stack = [root]
+    while stack:
+        for parent in stack.pop().parents:
+            if type(parent) is tape.Node and parent not in seen:
+                seen.add(parent)
+                stack.append(parent)
+    return sorted(seen, key=lambda node: node.seq)
+
+
+def _send_gradients(root: Any, one: np.ndarray, nodes: list[Any], gradients: Gradients) -> None:
+    """Walk back without touching a leaf. The user's hooks are set aside, so that looking has no side effect."""
+    hooks = [(node, node.hooks) for node in nodes if node.hooks]
+    for node, _ in hooks:
+        node.hooks = None
+    try:
+        with tape.observe(on_backward=gradients.on_backward), np.errstate(all="ignore"):
+            tape.walk([(root, one)], keep=True)
+    finally:
+        for node, kept in hooks:
+            node.hooks = kept
+
+
+def _calls(nodes: list[Any], names: dict[int, Any]) -> tuple[list[Call], list[Leaf]]:
+    number = {node: i for i, node in enumerate(nodes)}
+    saved = _saved_arrays(nodes)
+    leaves: dict[int, Leaf] = {}
+    outsides: dict[int, Outside] = {}
+    paths = [node.path for node in nodes]
+    last_inside = max((i for i, path in enumerate(paths) if path), default=-1)
+    calls = []
+    for i, (node, counts) in enumerate(zip(nodes, call_numbers(paths), strict=True)):
+        sources: list[Any] = []
+        for position, parent in enumerate(node.parents):
+            if type(parent) is tape.Node:
+                sources.append(number[parent])
+            elif parent is not None:
+                sources.append(_leaf(parent, node, position, names, leaves))
+            else:
+                sources.append(_outside(saved.get((node, position)), i <= last_inside, outsides))
+        calls.append(
+            Call(
+                node.op, node, sources, node.shape, str(node.dtype), node.options, node.path, counts,
+                i <= last_inside, saved.get(node),
+            )
+        )  # fmt: skip
+    return calls, list(leaves.values())
+
+
+def _leaf(tensor: Any, node: Any, position: int, names: dict[int, Any], leaves: dict[int, Leaf]) -> Leaf:
+    if id(tensor) not in leaves:
+        known = id(tensor) in names
+        # A leaf that the model does not own and that a layer takes as its data is an input.
+        data = bool(names) and not known and position == 0 and bool(tensor.shape)
+        name = names[id(tensor)][1] if known else parameter_name(tensor, node.path, node.op, position)
+        name = (tensor.name or "") if data else name
+        leaves[id(tensor)] = Leaf(tensor, tensor.data, name, parameter=not data)
+    return leaves[id(tensor)]
+
+
+def _outside(array: Any, inside: bool, outsides: dict[int, Outside]) -> Outside | None:
+    """An input that wants no gradient leaves no trace on the tape but what a rule has saved of it."""
+    if not isinstance(array, np.ndarray) or not array.ndim:
+        return None
+    if id(array) not in outsides:
+        first = not any(outside.model_input for outside in outsides.values())
+        outsides[id(array)] = Outside(array, array.shape, "", model_input=inside and first and array.ndim > 1)
+    return outsides[id(array)]
+
+
+def _saved_arrays(nodes: list[Any]) -> dict[Any, np.ndarray]:
+    """Values that the tape still holds: by node its output, by (node, position) an input from outside."""
+    found: dict[Any, np.ndarray] = {}
+    for node in nodes:
+        for (kind, position, _), value in zip(node.plan.origins, node.saved or (), strict=False):
+            if kind == "output":
+                found[node] = value
+            elif kind == "input" and isinstance(value, np.ndarray):
+                _found_input(node, position, value, found)
+            elif kind == "inputs":
+                for i, v in enumerate(value):
+                    if isinstance(v, np.ndarray):
+                        _found_input(node, i, v, found)
+    return found
+
+
+def _found_input(node: Any, position: int, value: np.ndarray, found: dict[Any, np.ndarray]) -> None:
+    parent = node.parents[position]
+    found[parent if type(parent) is tape.Node else (node, position)] = value
+
+
+def call_numbers(paths: list[str]) -> list[list[int]]:
+    """For each operation, which call of each module on its path it is in: leaving a module ends its call.
+
+    Two calls of one module without anything between them can not be told apart by their paths and count as one.
+    """
+    counts: dict[str, int] = {}
+    before: list[str] = []
+    numbers = []
+    for path in paths:
+        prefixes = _prefixes(path)
+        for prefix in prefixes:
+            if prefix not in before:
+                counts[prefix] = counts.get(prefix, -1) + 1
+        numbers.append([counts[prefix] for prefix in prefixes])
+        before = prefixes
+    return numbers
+
+
+def _prefixes(path: str) -> list[str]:
+    parts = path.split(".") if path else []
+    return [".".join(parts[: i + 1]) for i in range(len(parts))]

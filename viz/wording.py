@@ -1,0 +1,194 @@
+"""What operations are called in a picture: families, hyper-parameters, formulas, and the gain that is neutral for each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from viz.trace import Node, Trace
+
+_FAMILIES = (
+    ("loss", ("cross_entropy", "nll", "mse", "l1_loss", "huber", "kl_div", "binary_cross")),
+    ("convolution", ("conv",)),
+    ("pooling", ("pool",)),
+    ("normalization", ("batch_norm", "layer_norm", "group_norm", "instance_norm", "norm")),
+    ("linear", ("linear", "matmul", "einsum", "embedding")),
+    ("activation", ("relu", "elu", "gelu", "silu", "swish", "sigmoid", "tanh", "softplus", "softmax", "dropout", "swish")),
+    ("shape", ("reshape", "flatten", "transpose", "permute", "squeeze", "expand", "broadcast", "pad", "cat", "stack",
+               "getitem", "flip", "roll", "astype", "alias", "moveaxis", "swapaxes")),
+)  # fmt: skip
+
+
+def family_of(op: str) -> str:
+    """The colour family of an operation, by its name."""
+    return next((family for family, words in _FAMILIES if any(word in op for word in words)), "other")
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A number as a picture shows it: 0.027, 7.5e-3, 1.3, 4200."""
+    if value is None:
+        return "n/a"
+    if not math.isfinite(value):
+        return {math.inf: "inf", -math.inf: "−inf"}.get(value, "NaN")
+    if value == 0:
+        return "0"
+    if 0.01 <= abs(value) < 10_000:
+        text = f"{value:.{digits}g}"
+        return f"{float(text):g}" if "e" in text else text
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def factor(value: float | None) -> str:
+    """A gain: ×1.33, ×0.65, ×2.8e-3."""
+    if value is None:
+        return ""
+    return f"×{value:.2f}" if 0.095 <= value < 100 else f"×{number(value)}"
+
+
+def shape_of(shape: Sequence[int]) -> str:
+    """32×8×28×28, or scalar."""
+    return "×".join(map(str, shape)) if shape else "scalar"
+
+
+def percent(share: float) -> str:
+    """12%, <1%, >99%."""
+    if 0 < share < 0.01:
+        return "<1%"
+    if 0.99 < share < 1:
+        return ">99%"
+    return f"{share:.0%}"
+
+
+def option(node: Node, name: str) -> Any:
+    """An option of a node, also from inside a geometry or window."""
+    if name in node.options:
+        return node.options[name]
+    for value in node.options.values():
+        if isinstance(value, dict) and name in value:
+            return value[name]
+    return None
+
+
+def kernel_of(node: Node, weight: Sequence[int] | None = None) -> list[int]:
+    """The window of a convolution or pool, one length per spatial axis; empty if it has none."""
+    if family_of(node.op) == "convolution" and weight is not None:
+        return list(weight[2:])
+    kernel = next((k for k in (option(node, "kernel"), option(node, "kernel_size")) if k is not None), None)
+    if kernel is None:
+        return []
+    return [kernel] * (len(node.shape) - 2) if isinstance(kernel, int) else list(kernel)
+
+
+def neutral_gain(nodes: Sequence[Node], trace: Trace) -> float:
+    """The gain that a card has when nothing is wrong: means shrink a gradient by design, all else keeps it.
+
+    A mean over n has gain 1/sqrt(n), so an average pool 1/sqrt(kh kw). Along parallel ways, the largest counts.
+    """
+    if len(nodes) == 1:
+        return _neutral(nodes[0], trace)
+    reached: dict[int, float] = {}
+    members = {node.id for node in nodes}
+    sources: dict[int, list[int]] = {node.id: [] for node in nodes}
+    for edge in trace.edges:
+        if edge.target in members and edge.source in members:
+            sources[edge.target].append(edge.source)
+    for node in nodes:
+        best = max((reached[s] for s in sources[node.id] if s in reached), default=1.0)
+        reached[node.id] = best * _neutral(node, trace)
+    return reached[nodes[-1].id] if nodes else 1.0
+
+
+def _neutral(node: Node, trace: Trace) -> float:
+    averages = ("avg_pool" in node.op and "adaptive" not in node.op and "global" not in node.op) and kernel_of(node)
+    if averages:
+        return 1 / math.sqrt(math.prod(averages))
+    if node.op == "mean" or "avg_pool" in node.op:
+        edge = next((e for e in trace.edges if e.target == node.id), None)
+        if edge is not None:
+            inputs, outputs = math.prod(trace.nodes[edge.source].shape), math.prod(node.shape)
+            return 1 / math.sqrt(max(inputs / max(outputs, 1), 1.0))
+    return 1.0
+
+
+def main_of(nodes: Sequence[Node]) -> Node:
+    """The operation that a card of several is named and coloured after."""
+    order = ("convolution", "linear", "normalization", "pooling", "activation")
+    return min(nodes, key=lambda n: order.index(f) if (f := family_of(n.op)) in order else len(order))
+
+
+def hyper_parameters(node: Node, weight: Sequence[int] | None, trace: Trace) -> str:
+    """1→8 · 3×3 · stride 2 · pad 1, for what has such; shapes in and out for what changes the shape."""
+    family = family_of(node.op)
+    words: list[str] = []
+    if family == "convolution" and weight is not None:
+        groups = option(node, "groups") or 1
+        ins, outs = (weight[0], weight[1] * groups) if "transpose" in node.op else (weight[1] * groups, weight[0])
+        words.append(f"{ins}→{outs}")
+    if family == "linear" and weight is not None and len(weight) == 2 and node.op == "linear":
+        words.append(f"{weight[1]}→{weight[0]}")
+    kernel = kernel_of(node, weight)
+    if kernel:
+        words.append(_times(kernel))
+    usual = {"stride": kernel if family == "pooling" else 1, "dilation": 1, "groups": 1}
+    for name, expected in usual.items():
+        value = option(node, name)
+        if value is not None and not _all_equal(value, expected):
+            words.append(f"{name} {_one_or_all(value)}")
+    padding = option(node, "padding")
+    if padding is not None and not _all_equal(padding, 0):
+        words.append(f"pad {_one_or_all(padding)}")
+    if node.op.startswith("dropout") and isinstance(option(node, "p"), float):
+        words.append(f"p {option(node, 'p'):g}")
+    if family == "shape":
+        source = next((e.source for e in trace.edges if e.target == node.id), None)
+        if source is not None:
+            drop = 1 if node.batched else 0
+            words.append(f"{shape_of(trace.nodes[source].shape[drop:])} → {shape_of(node.shape[drop:])}")
+    return " · ".join(words)
+
+
+def routing(node: Node, trace: Trace) -> str:
+    """How an operation passes the gradient on, in words, where it is worth a line."""
+    kernel = kernel_of(node)
+    if "max_pool" in node.op and kernel:
+        n = math.prod(kernel)
+        if _all_equal(option(node, "stride"), kernel):
+            return f"gradient goes to 1 winner of {n}, the other {n - 1} get 0"
+        return f"gradient goes to the winner of each {_times(kernel)} window, summed where windows overlap"
+    if "avg_pool" in node.op:
+        return f"each of {math.prod(kernel)} inputs gets 1/{math.prod(kernel)} of the gradient" if kernel else ""
+    if node.op == "add" and sum(1 for e in trace.edges if e.target == node.id) > 1:
+        return "the gradient is copied to both inputs"
+    return ""
+
+
+def loss_formula(nodes: Sequence[Node], batch: int | None) -> str:
+    """The gradient at the model's output, for the losses that everybody uses."""
+    ops = {node.op for node in nodes}
+    over = f" / {batch}" if batch else ""
+    if any("cross_entropy" in op and "binary" not in op for op in ops):
+        return f"∂L/∂logits = (softmax − onehot){over}"
+    if "mse_loss" in ops:
+        return "∂L/∂y = 2 (y − target) / n"
+    return ""
+
+
+def _times(value: Any) -> str:
+    return "×".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _all_equal(value: Any, expected: Any) -> bool:
+    if isinstance(value, list | tuple):
+        wanted = expected if isinstance(expected, list | tuple) else [expected] * len(value)
+        return len(wanted) == len(value) and all(_all_equal(v, e) for v, e in zip(value, wanted, strict=True))
+    return bool(value == expected)
+
+
+def _one_or_all(value: Any) -> str:
+    """One number where all axes and sides agree."""
+    flat: list[str] = []
+    for v in value if isinstance(value, list | tuple) else [value]:
+        flat += map(str, v) if isinstance(v, list | tuple) else [str(v)]
+    return flat[0] if len(set(flat)) == 1 else ",".join(flat)
