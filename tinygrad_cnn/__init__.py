@@ -70,14 +70,14 @@ from tinygrad_cnn.operations.shape import cat, stack
 from tinygrad_cnn.random_state import manual_seed
 
 if TYPE_CHECKING:
-    from tinygrad_cnn import data, functional, models, nn, optim, testing
+    from tinygrad_cnn import data, func, functional, models, nn, optim, testing
     from tinygrad_cnn.serialization import load, save
     from tinygrad_cnn.summaries import summary
 
 __version__ = "0.1.0"
 
 # Imported when first used, so that `import tinygrad_cnn` stays quick.
-_SUBMODULES = ("data", "functional", "models", "nn", "optim", "testing")
+_SUBMODULES = ("data", "func", "functional", "models", "nn", "optim", "testing")
 _LAZY = {"summary": "summaries", "save": "serialization", "load": "serialization"}
 
 
@@ -97,7 +97,7 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "CheckpointError", "Op", "ShapeError", "TapeError", "Tensor", "abs", "arange", "cat", "ceil", "clip", "cos", "data",
-    "detect_anomaly", "enable_grad", "erf", "exp", "expm1", "eye", "floor", "full", "functional",
+    "detect_anomaly", "enable_grad", "erf", "exp", "expm1", "eye", "floor", "full", "func", "functional",
     "get_default_dtype", "grad", "is_grad_enabled", "linspace", "load", "log", "log1p", "log_softmax", "manual_seed",
     "matmul", "maximum", "minimum", "models", "nn", "no_grad", "ones", "ones_like", "op", "ops", "optim", "pow", "rand",
     "randint", "randn", "relu", "round", "save", "set_default_dtype", "sigmoid", "sign", "sin", "softmax", "sqrt",

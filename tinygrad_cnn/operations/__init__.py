@@ -14,3 +14,18 @@ from tinygrad_cnn.operations import (
     shape,
     unfolding,
 )
+
+__all__ = [
+    "convolution",
+    "dropout",
+    "elementwise",
+    "indexing",
+    "linalg",
+    "loss",
+    "normalization",
+    "padding",
+    "pooling",
+    "reduction",
+    "shape",
+    "unfolding",
+]
