@@ -287,7 +287,8 @@ def global_max_pool(x: Any, keepdims: bool = False) -> Tensor:
 def adaptive_avg_pool2d(x: Any, output_size: Any) -> Tensor:
     """Mean over output_size windows that cover images x (N, C, H, W) -> (N, C, H', W').
 
-    Window i spans rows floor(i H / H') to ceil((i + 1) H / H'), and columns alike. output_size: an int, or (H', W') where None keeps the length.
+    Window i spans rows floor(i H / H') to ceil((i + 1) H / H'), and columns alike. output_size: an int, or
+    (H', W') where None keeps the length.
 
     Raises ShapeError unless x is a batch of images, ValueError for another output_size.
 
@@ -352,7 +353,7 @@ def _binned(x: Tensor, output: Sequence[int], reduce: Any) -> Tensor:
 
 
 def _unpool(x: Array, indices: Array, size: tuple[int, ...]) -> tuple[Array, Array]:
-    flat = indices.reshape(*x.shape[:2], -1)
+    flat = indices.reshape(*x.shape[:2], math.prod(x.shape[2:]))
     plane = np.zeros((*x.shape[:2], math.prod(size)), x.dtype)
     np.put_along_axis(plane, flat, x.reshape(flat.shape), 2)
     writer = np.zeros(plane.shape, np.int64)
@@ -363,7 +364,8 @@ def _unpool(x: Array, indices: Array, size: tuple[int, ...]) -> tuple[Array, Arr
 
 def _unpool_rule(g: Tensor, indices: Tensor, last: Tensor) -> Tensor:
     flat = g.reshape(*g.shape[:2], math.prod(g.shape[2:]))
-    picked = take_along_axis(flat, indices=indices.data.reshape(*g.shape[:2], -1), axis=2)
+    places = indices.data.reshape(*g.shape[:2], math.prod(indices.shape[2:]))
+    picked = take_along_axis(flat, indices=places, axis=2)
     return where(last, picked.reshape(indices.shape), 0.0)
 
 
