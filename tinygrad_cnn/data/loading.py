@@ -24,12 +24,12 @@ class Dataset(Protocol):
 class DataLoader:
     """Iterates over a data set in batches of arrays: float32 images (N, C, H, W), int64 labels (N,).
 
-    With `shuffle`, every pass over the loader (epoch) draws a new order; `seed` and the number of the epoch
+    With `shuffle`, every pass over the loader (epoch) draws a new order. `seed` and the number of the epoch
     decide it, and the draws of `transform` with it, so a run can be repeated, and continued by setting `epoch`.
-    Without `seed`, one is drawn when the loader is made, from the
-    generator that `tc.manual_seed` seeds. `transform` maps a batch of images and a NumPy generator to
-    images (see `data.transforms`). The last batch is smaller where the lengths do not divide, or left out with
-    `drop_last`. Raises ValueError for a batch size below one.
+    Without `seed`, one is drawn when the loader is made, from the generator that `tc.manual_seed` seeds.
+    `transform` maps a batch of images and a NumPy generator to images (see `data.transforms`). The last batch is
+    smaller where the lengths do not divide, or left out with `drop_last`. Raises ValueError for a batch size
+    below one.
 
     >>> from tinygrad_cnn import data
     >>> loader = DataLoader(data.TensorDataset(np.zeros((10, 1, 8, 8)), np.arange(10)), 4, shuffle=True, seed=0)

@@ -1,0 +1,182 @@
+"""The command line: `tinygrad-cnn COMMAND`, also `python -m tinygrad_cnn COMMAND`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+import tinygrad_cnn as tc
+from tinygrad_cnn.errors import CheckpointError
+
+# The networks by name, each with the input it was made for: channels, height, width.
+MODELS = {
+    "lenet5": (1, 28, 28),
+    "vgg_small": (3, 32, 32),
+    "convnet_preview": (3, 32, 32),
+    "resnet8": (3, 32, 32),
+    "resnet20": (3, 32, 32),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns 0, or 1 where a check failed, or 2 for a mistake in what was asked."""
+    options = build_parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except (ImportError, OSError, ValueError, CheckpointError) as error:
+        print(f"tinygrad-cnn {options.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
+    parser = argparse.ArgumentParser(
+        prog="tinygrad-cnn",
+        description="An autograd engine for convolutional networks in NumPy, with pictures of the gradient.",
+        epilog="Start with: tinygrad-cnn demo. Each command explains itself: tinygrad-cnn COMMAND --help",
+    )
+    parser.add_argument("--version", action="version", version=f"tinygrad-cnn {tc.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    demo = _command(
+        commands,
+        run_demo,
+        "train LeNet-5 on handwritten digits and draw where its gradient flows",
+        "demo",
+        "demo --epochs 5 --out /tmp/demo",
+    )
+    demo.add_argument("--epochs", type=_count, default=40, help="passes over the training digits (default: 40)")
+    demo.add_argument("--seed", type=int, default=0, help="of weights, order and shifts (default: 0)")
+    demo.add_argument("--out", default="runs/demo", help="where to write (default: runs/demo)")
+
+    summary = _command(
+        commands,
+        run_summary,
+        "list a network's layers: shapes, parameters, multiply-accumulates, memory",
+        "summary --model resnet20",
+        "summary --model vgg_small --input 3,64,64",
+    )
+    _add_model(summary)
+
+    graph = _command(
+        commands,
+        run_graph,
+        "draw a network's forward and backward pass on random images",
+        "graph --model vgg_small -o vgg.svg",
+        "graph --model lenet5 --level op --theme dark -o lenet5.png",
+        "graph --model lenet5 --weights runs/demo/lenet5.npz -o trained.html",
+    )
+    _add_model(graph)
+    graph.add_argument("-o", "--out", required=True, help="the file; .svg .html .png .pdf .dot .json or .txt")
+    graph.add_argument(
+        "--level", choices=("auto", "module", "op"), default="auto", help="modules, or single operations"
+    )
+    graph.add_argument("--theme", choices=("light", "dark", "auto"), default="light", help="colours (default: light)")
+    graph.add_argument("--batch", type=_count, default=16, help="images in the batch (default: 16)")
+    graph.add_argument("--weights", help="a checkpoint of this network, .npz or .safetensors (default: a new start)")
+    graph.add_argument("--seed", type=int, default=0, help="of weights and images (default: 0)")
+
+    gradcheck = _command(
+        commands,
+        run_gradcheck,
+        "hold operations to the laws of differentiation",
+        "gradcheck                      every operation",
+        "gradcheck conv2d max_pool2d    these",
+    )
+    gradcheck.add_argument("ops", metavar="OP", nargs="*", help="names from tc.ops() (default: all of them)")
+    return parser
+
+
+def _command(
+    commands: Any, run: Callable[[argparse.Namespace], int], help: str, *examples: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        run.__name__.removeprefix("run_"),
+        help=help,
+        description=help[0].upper() + help[1:] + ".",
+        epilog="\n".join(["examples:", *(f"  tinygrad-cnn {example}" for example in examples)]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", choices=MODELS, required=True, help="the network")
+    parser.add_argument(
+        "--input", type=_shape, metavar="C,H,W", help="channels, height, width (default: what the network was made for)"
+    )
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a positive whole number, got {text!r}")
+    return int(text)
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    sizes = text.split(",")
+    if len(sizes) != 3 or not all(size.isdecimal() and int(size) for size in sizes):
+        raise argparse.ArgumentTypeError(f"expected channels,height,width such as 3,32,32, got {text!r}")
+    return tuple(int(size) for size in sizes)
+
+
+# --- commands ---------------------------------------------------------------------------------------------
+
+
+def run_demo(options: argparse.Namespace) -> int:
+    from tinygrad_cnn import demo
+
+    demo.run(options.out, epochs=options.epochs, seed=options.seed)
+    return 0
+
+
+def run_summary(options: argparse.Namespace) -> int:
+    print(tc.summary(_model(options), _input(options)))
+    return 0
+
+
+def run_graph(options: argparse.Namespace) -> int:
+    import tinygrad_cnn.functional as F
+    import viz
+
+    tc.manual_seed(options.seed)
+    model = _model(options)
+    if options.weights:
+        model.load_state_dict(tc.load(options.weights))
+    images = tc.randn(options.batch, *_input(options))
+    labels = np.arange(options.batch) % 10
+    with viz.capture(model) as capture:
+        F.cross_entropy(model(images), labels).backward()
+    figure = capture.figure(level=options.level, theme=options.theme)
+    print(f"wrote {figure.save(options.out)}")
+    for finding in figure.report():
+        print(f"  {finding.message}")
+    return 0
+
+
+def run_gradcheck(options: argparse.Namespace) -> int:
+    from tinygrad_cnn import testing
+
+    failed = 0
+    for name in options.ops or sorted(testing.cases()):
+        report = testing.run_battery(name)
+        print(report)
+        failed += not report.ok
+    return int(failed > 0)
+
+
+def _input(options: argparse.Namespace) -> tuple[int, ...]:
+    return options.input or MODELS[options.model]
+
+
+def _model(options: argparse.Namespace) -> tc.nn.Module:
+    build = getattr(tc.models, options.model)
+    return build(in_channels=_input(options)[0]) if options.model == "lenet5" else build()
