@@ -119,9 +119,7 @@ def test_pixels_that_no_window_reads_get_zero():
 def test_gradients_of_a_nan_upstream_reach_only_its_window():
     g = np.zeros((1, 1, 2, 2))
     g[0, 0, 1, 1] = np.nan
-    dx = conv_input_gradient(
-        g, np.ones((1, 1, 2, 2)), (1, 1, 4, 4), Geometry((2, 2), ((0, 0),) * 2, (1, 1), 1)
-    )
+    dx = conv_input_gradient(g, np.ones((1, 1, 2, 2)), (1, 1, 4, 4), Geometry((2, 2), ((0, 0),) * 2, (1, 1), 1))
     assert np.isnan(dx[0, 0, 2:, 2:]).all()
     assert (dx[0, 0, :2] == 0).all()
     assert (dx[0, 0, :, :2] == 0).all()
@@ -167,6 +165,4 @@ def test_mixed_types_promote():
 def test_output_size_counts_the_windows_that_fit(size, kernel, stride, before, after, dilation):
     last_start = before + size + after - dilation * (kernel - 1) - 1
     if last_start >= 0:
-        assert output_size(size, kernel, stride, before, after, dilation) == len(
-            range(0, last_start + 1, stride)
-        )
+        assert output_size(size, kernel, stride, before, after, dilation) == len(range(0, last_start + 1, stride))

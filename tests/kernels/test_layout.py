@@ -23,9 +23,7 @@ def test_a_round_trip_copies_nothing(shape):
 def test_windows_are_what_slices_see(data):
     d = data.draw(st.integers(1, 3))
     kernel, stride, dilation = (data.draw(st.tuples(*[st.integers(1, 3)] * d)) for _ in range(3))
-    size = [
-        step * (k - 1) + 1 + data.draw(st.integers(0, 3)) for k, step in zip(kernel, dilation, strict=True)
-    ]
+    size = [step * (k - 1) + 1 + data.draw(st.integers(0, 3)) for k, step in zip(kernel, dilation, strict=True)]
     batch, channels = data.draw(st.integers(0, 2)), data.draw(st.integers(0, 2))
     x = np.arange(batch * channels * np.prod(size)).reshape(batch, *size, channels)
     view = windows(x, kernel, stride, dilation)
@@ -39,9 +37,7 @@ def test_windows_are_what_slices_see(data):
 
 
 def test_windows_trust_no_stride_of_a_single_channel():
-    image = np.arange(20.0).reshape(
-        1, 1, 4, 5
-    )  # as (1, 4, 5, 1) contiguous already, with a lying last stride
+    image = np.arange(20.0).reshape(1, 1, 4, 5)  # as (1, 4, 5, 1) contiguous already, with a lying last stride
     view = windows(channels_last(image), (2, 2), (1, 1), (1, 1))
     np.testing.assert_array_equal(view[0, 0, 0, :, :, 0], [[0, 1], [5, 6]])
 
@@ -64,9 +60,7 @@ def test_channel_sum(dtype):
 @given(*[st.integers(1, 4)] * 4, st.integers(-1, 3), st.integers(1, 3))
 def test_taps_name_every_pixel_that_a_window_reads(size, output, kernel, stride, before, dilation):
     found = set()
-    for tap, (_, pixels), (_, outputs) in taps(
-        [size], [output], [kernel], [stride], ((before, 0),), [dilation]
-    ):
+    for tap, (_, pixels), (_, outputs) in taps([size], [output], [kernel], [stride], ((before, 0),), [dilation]):
         read, by = range(size)[pixels], range(output)[outputs]
         found |= {(tap, pixel, o) for pixel, o in zip(read, by, strict=True)}
     expected = {

@@ -31,16 +31,12 @@ def problem(shape, seed=0, axes=None):
 def test_equals_nested_loops(shape, arrange):
     x, _, weight, bias, axes = problem(shape)
     y, mean, var = batch_norm(arrange(x), weight, bias, axes, EPS)
-    np.testing.assert_allclose(
-        y, naive.batch_norm(x, weight.ravel(), bias.ravel(), EPS), rtol=1e-12, atol=1e-13
-    )
+    np.testing.assert_allclose(y, naive.batch_norm(x, weight.ravel(), bias.ravel(), EPS), rtol=1e-12, atol=1e-13)
     np.testing.assert_allclose(mean, x.mean(axes, keepdims=True), rtol=1e-13, atol=1e-15)
     np.testing.assert_allclose(var, x.var(axes, keepdims=True), rtol=1e-13, atol=1e-15)
 
 
-@pytest.mark.parametrize(
-    ("shape", "axes"), [*((s, None) for s in SHAPES), ((3, 4, 2), (2,)), ((3, 4, 2), (1, 2))]
-)
+@pytest.mark.parametrize(("shape", "axes"), [*((s, None) for s in SHAPES), ((3, 4, 2), (2,)), ((3, 4, 2), (1, 2))])
 def test_gradients_equal_a_complex_step(shape, axes):
     x, g, weight, bias, axes = problem(shape, axes=axes)
     _, mean, var = batch_norm(x, weight, bias, axes, EPS)
@@ -74,9 +70,7 @@ def test_large_mean_cancels_nothing(arrange):
     assert y.dtype == np.float32
     assert abs(y - exact).max() < 1e-2
     dx, *_ = batch_norm_gradient(g, x, None, mean32, var32, (0, 2, 3), EPS)
-    exact, *_ = batch_norm_gradient(
-        g.astype(np.float64), x.astype(np.float64), None, mean, var, (0, 2, 3), EPS
-    )
+    exact, *_ = batch_norm_gradient(g.astype(np.float64), x.astype(np.float64), None, mean, var, (0, 2, 3), EPS)
     assert dx.dtype == np.float32
     assert abs(dx - exact).max() < 1e-2 * abs(exact).max()
 

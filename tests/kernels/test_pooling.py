@@ -26,9 +26,7 @@ def problems(draw, dtypes=(np.float64,), dilated=True, special=False):
     kernel, stride = draw(per_axis), draw(per_axis)
     dilation = draw(per_axis) if dilated else (1,) * d
     padding = tuple((draw(st.integers(0, k // 2)), draw(st.integers(0, k // 2))) for k in kernel)
-    size = tuple(
-        step * (k - 1) + 1 + draw(st.integers(0, 4)) for k, step in zip(kernel, dilation, strict=True)
-    )
+    size = tuple(step * (k - 1) + 1 + draw(st.integers(0, 4)) for k, step in zip(kernel, dilation, strict=True))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     x = rng.integers(-2, 3, (draw(st.integers(0, 2)), draw(st.integers(0, 2)), *size))
     x = x.astype(draw(st.sampled_from(dtypes)))

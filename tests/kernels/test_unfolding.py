@@ -15,9 +15,7 @@ def test_columns_are_windows_and_fold_is_the_adjoint(data):
     d = data.draw(st.integers(1, 3))
     kernel, stride, dilation = (data.draw(st.tuples(*[st.integers(1, 3)] * d)) for _ in range(3))
     padding = data.draw(st.tuples(*[st.tuples(st.integers(0, 2), st.integers(0, 2))] * d))
-    size = [
-        step * (k - 1) + 1 + data.draw(st.integers(0, 3)) for k, step in zip(kernel, dilation, strict=True)
-    ]
+    size = [step * (k - 1) + 1 + data.draw(st.integers(0, 3)) for k, step in zip(kernel, dilation, strict=True)]
     batch, channels = data.draw(st.integers(0, 2)), data.draw(st.integers(0, 2))
     rng, geometry = np.random.default_rng(0), Geometry(stride, padding, dilation, 1)
     x = rng.integers(-9, 10, (batch, channels, *size)).astype(np.float64)

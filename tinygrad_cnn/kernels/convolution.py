@@ -57,9 +57,7 @@ def conv_input_gradient(g: Array, w: Array, x_shape: Sequence[int], geometry: Ge
     rows = channels_last(g).reshape(batch * math.prod(output), w.shape[0])
     dx = np.zeros((batch, *size, channels), np.result_type(g, w))
     weights = _weights_by_tap(w, geometry.groups)
-    for tap, pixels, outputs in taps(
-        size, output, kernel, geometry.stride, geometry.padding, geometry.dilation
-    ):
+    for tap, pixels, outputs in taps(size, output, kernel, geometry.stride, geometry.padding, geometry.dilation):
         share = _matmul_by_group(rows, weights[tap]).reshape(batch, *output, channels)
         dx[pixels] += share[outputs]
     return channels_first(dx)

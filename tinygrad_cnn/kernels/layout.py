@@ -49,8 +49,7 @@ def windows(x: Array, kernel: Sequence[int], stride: Sequence[int], dilation: Se
     batch, *spatial, channels = x.shape
     steps = [x.itemsize * math.prod(x.shape[axis + 1 :]) for axis in range(x.ndim)]
     output = [
-        (size - d * (k - 1) - 1) // s + 1
-        for size, k, s, d in zip(spatial, kernel, stride, dilation, strict=True)
+        (size - d * (k - 1) - 1) // s + 1 for size, k, s, d in zip(spatial, kernel, stride, dilation, strict=True)
     ]
     across = [step * s for step, s in zip(steps[1:-1], stride, strict=True)]
     within = [step * d for step, d in zip(steps[1:-1], dilation, strict=True)]

@@ -52,9 +52,7 @@ def _padded(shape: Sequence[int], pads: Pairs) -> tuple[int, ...]:
 
 def _core(shape: Sequence[int], pads: Pairs) -> Index:
     """Where the array lies in a padded shape; what crops is no padding."""
-    return tuple(
-        slice(max(0, before), n - max(0, after)) for n, (before, after) in zip(shape, pads, strict=True)
-    )
+    return tuple(slice(max(0, before), n - max(0, after)) for n, (before, after) in zip(shape, pads, strict=True))
 
 
 def _borders(n: int, amounts: tuple[int, int], mode: str) -> Iterator[tuple[int, int]]:

@@ -30,14 +30,10 @@ class Window(NamedTuple):
     def output_shape(self, size: Sequence[int]) -> tuple[int, ...]:
         """Number of windows along each spatial axis."""
         per_axis = zip(size, self.kernel, self.stride, self.padding, self.dilation, strict=True)
-        return tuple(
-            pooled_size(n, k, s, before, after, d, self.ceil_mode) for n, k, s, (before, after), d in per_axis
-        )
+        return tuple(pooled_size(n, k, s, before, after, d, self.ceil_mode) for n, k, s, (before, after), d in per_axis)
 
 
-def pooled_size(
-    size: int, kernel: int, stride: int, before: int, after: int, dilation: int, ceil_mode: bool
-) -> int:
+def pooled_size(size: int, kernel: int, stride: int, before: int, after: int, dilation: int, ceil_mode: bool) -> int:
     """Windows inside the padded input; ceil_mode adds one that overhangs, if it starts before the end."""
     room = size + before + after - dilation * (kernel - 1) - 1
     if not ceil_mode:

@@ -27,8 +27,6 @@ def fold(columns: Array, size: Sequence[int], kernel: Sequence[int], geometry: G
     channels, output = rows // math.prod(kernel), geometry.output_shape(size, kernel)
     columns = columns.reshape(batch, channels, math.prod(kernel), *output)
     x = np.zeros((batch, *size, channels), columns.dtype)
-    for tap, pixels, outputs in taps(
-        size, output, kernel, geometry.stride, geometry.padding, geometry.dilation
-    ):
+    for tap, pixels, outputs in taps(size, output, kernel, geometry.stride, geometry.padding, geometry.dilation):
         x[pixels] += np.moveaxis(columns[:, :, tap], 1, -1)[outputs]
     return channels_first(x)

@@ -14,8 +14,8 @@ from tinygrad_cnn.errors import ShapeError
 def refuse_mixed_dtypes(name: str, **tensors: Any) -> None:
     """Raise TypeError if arrays of different floating dtypes meet where that is surely a mistake."""
     floats = {k: t.dtype for k, t in tensors.items() if hasattr(t, "dtype") and t.dtype.kind == "f"}
-    first, *others = floats
-    for other in others:
+    first = next(iter(floats), "")
+    for other in floats:
         if floats[other] != floats[first]:
             raise TypeError(
                 f"{name}: {first} is {floats[first]}, {other} is {floats[other]}; convert one with "

@@ -107,12 +107,8 @@ def batch_norm(
     """
     x, weight, bias = _operands("batch_norm", x, weight, bias, eps)
     channels = x.shape[1]
-    for what, array in (
-        ("weight", weight),
-        ("bias", bias),
-        ("running_mean", running_mean),
-        ("running_var", running_var),
-    ):
+    given = {"weight": weight, "bias": bias, "running_mean": running_mean, "running_var": running_var}
+    for what, array in given.items():
         if array is not None and np.shape(array) != (channels,):
             raise ShapeError(
                 f"batch_norm: {what} must have shape ({channels},), one per channel of x (x.shape = {x.shape}), got "
