@@ -8,12 +8,19 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_cnn.core.op import Op
+from tinygrad_cnn.core.tensor import Tensor
+from tinygrad_cnn.testing import tensor_laws
+from tinygrad_cnn.testing.directions import spread_integers
 from tinygrad_cnn.testing.laws import CHECKS, LawEnv
 from tinygrad_cnn.testing.reports import GradcheckError, GradReport
-from tinygrad_cnn.testing.subjects import Inputs, PairSubject, Subject, is_differentiable
 from tinygrad_cnn.testing.settings import Settings
+from tinygrad_cnn.testing.specs import spec_of
+from tinygrad_cnn.testing.subjects import Inputs, PairSubject, Subject, is_differentiable
+from tinygrad_cnn.testing.tensor_subjects import TensorSubject
 
-DEFAULT_CHECKS: tuple[str, ...] = tuple(CHECKS)
+DEFAULT_CHECKS: tuple[str, ...] = (*CHECKS,)
+_SECOND = ("repeat", "form", "adjoint", "linear", "zero")
 
 
 def gradcheck(
@@ -54,18 +61,104 @@ def gradcheck(
     >>> report.failures[0].argument_name, report.failures[0].law
     ('x', 'adjoint')
     """
-    arguments = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
-    subject, settings_of = _subject(fn, arguments, dict(kwargs or {}))
-    if order == 2:
-        subject = subject.differentiated()
-        arguments = (*arguments, None)
-    elif order != 1:
-        raise ValueError(f"gradcheck: order must be 1 or 2, got {order}; differentiate fn for higher orders")
-    settings = Settings(
-        oracle=oracle, probes=probes, full_below=full_below, seed=seed, rtol=rtol, atol=atol, kinks=kinks, **settings_of
-    )
+    arguments = _arguments(inputs)
     given, wanted = _arrays(arguments)
-    return check_subject(subject, given, wanted, settings, checks=checks, raise_=raise_, call=_call(fn, kwargs, order))
+    subject, declared = _subject(fn, wanted, dict(kwargs or {}))
+    settings = Settings(
+        oracle=oracle, probes=probes, full_below=full_below, seed=seed, rtol=rtol, atol=atol, kinks=kinks, **declared
+    )
+    if order not in (1, 2):
+        raise ValueError(f"gradcheck: order must be 1 or 2, got {order}; for higher orders give the gradient as fn")
+    call = _call("gradcheck", fn, kwargs)
+    report = check_subject(subject, given, wanted, settings, checks=checks, raise_=raise_, call=call)
+    if order == 2 and report.ok:
+        return _second_order(fn, subject, given, wanted, None, settings, kwargs, raise_)
+    return report
+
+
+def gradgradcheck(
+    fn: Any,
+    inputs: Sequence[Any] | Any,
+    grad_outputs: Any = None,
+    *,
+    kwargs: Mapping[str, Any] | None = None,
+    raise_: bool = True,
+    **options: Any,
+) -> GradReport:
+    """Hold the gradient of the gradient to the law of the adjoint: differentiate (inputs, g) -> Jᵀg once more.
+
+    Takes an Op or a function of Tensors; presumes that the first order is right (`gradcheck`). `grad_outputs` is the
+    upstream gradient at which to check, random integers if left out. Other options are those of `gradcheck`.
+
+    Raises GradcheckError, whose `report` names the op and the argument, unless `raise_` is False.
+
+    >>> import numpy as np
+    >>> import tinygrad_cnn as tc
+    >>> from tinygrad_cnn import testing
+    >>> testing.gradgradcheck(tc.tanh, np.array([0.1, -2.0])).ok
+    True
+    """
+    given, wanted = _arrays(_arguments(inputs))
+    subject, declared = _subject(fn, wanted, dict(kwargs or {}))
+    options.pop("checks", None)
+    settings = Settings(**{**declared, **options})
+    return _second_order(fn, subject, given, wanted, grad_outputs, settings, kwargs, raise_)
+
+
+def adjoint_check(
+    fn: Any,
+    inputs: Sequence[Any] | Any,
+    arg: int,
+    *,
+    kwargs: Mapping[str, Any] | None = None,
+    raise_: bool = True,
+    seed: int = 0,
+    probes: int = 3,
+) -> GradReport:
+    """Compare ⟨f(u), g⟩ with ⟨u, Jᵀg⟩ by ==, for a function that is linear in the input at position `arg`.
+
+    That input is replaced by random integers; the others must be small integers (as floats), or rounding shows.
+
+    Raises GradcheckError if the two differ in any bit, or if the function is not linear, unless `raise_` is False.
+
+    >>> import numpy as np
+    >>> from tinygrad_cnn import testing
+    >>> pair = (np.matmul, lambda g, a, b: (g @ b.T, a.T @ g))
+    >>> testing.adjoint_check(pair, (np.ones((2, 3)), np.ones((3, 2))), arg=1).ok
+    True
+    """
+    given, wanted = _arrays(_arguments(inputs))
+    if arg not in wanted:
+        raise ValueError(f"adjoint_check: argument {arg} is not a floating array")
+    subject, _ = _subject(fn, wanted, dict(kwargs or {}))
+    settings = Settings(oracle="exact", kind="multilinear", linear_in=(arg,), seed=seed, probes=probes)
+    rng = np.random.default_rng(seed)
+    given = tuple(spread_integers(rng, x.shape).astype(x.dtype) if i == arg else x for i, x in enumerate(given))
+    call = _call("adjoint_check", fn, kwargs, f", arg={arg}")
+    return check_subject(subject, given, (arg,), settings, checks=("adjoint",), raise_=raise_, call=call)
+
+
+def _second_order(
+    fn: Any,
+    subject: Subject,
+    given: Inputs,
+    wanted: tuple[int, ...],
+    grad_outputs: Any,
+    settings: Settings,
+    kwargs: Mapping[str, Any] | None,
+    raise_: bool,
+) -> GradReport:
+    if not isinstance(subject, TensorSubject):
+        raise TypeError("gradgradcheck: fn must be an Op or a function of Tensors; rules on arrays have no derivative")
+    if not wanted:
+        raise ValueError(f"gradgradcheck: no input of {subject.name} is a floating array that requires grad")
+    y = subject.value(given)
+    rng = np.random.default_rng(settings.seed + 3)
+    g = spread_integers(rng, y.shape).astype(y.dtype) if grad_outputs is None else _array(grad_outputs)
+    twice = subject.differentiated(given)
+    wanted = (*wanted, len(given)) if g.size else wanted
+    call = _call("gradgradcheck", fn, kwargs, grad=True)
+    return check_subject(twice, (*given, g), wanted, settings, checks=_SECOND, raise_=raise_, call=call)
 
 
 def check_subject(
@@ -111,23 +204,38 @@ def _in_float64(subject: Subject, given: Inputs) -> Inputs:
     return raised
 
 
-def _subject(fn: Any, arguments: Inputs, kwargs: dict[str, Any]) -> tuple[Subject, dict[str, Any]]:
+def _subject(fn: Any, wanted: tuple[int, ...], kwargs: dict[str, Any]) -> tuple[Subject, dict[str, Any]]:
+    """What is tested, and what the kit knows of it: the declared kind of a registered op."""
     if isinstance(fn, tuple) and len(fn) == 2:
         return PairSubject(fn[0], fn[1], kwargs), {}
+    if callable(fn):
+        spec = spec_of(fn)
+        declared = {} if spec is None else {"kind": spec.kind, "linear_in": spec.linear_in or None}
+        return TensorSubject(fn, kwargs, wanted), declared
     raise TypeError(f"gradcheck: fn must be an Op, a function of Tensors or a pair (forward, vjp), got {type(fn).__name__}")
 
 
+def _arguments(inputs: Any) -> Inputs:
+    return tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
+
+
 def _arrays(arguments: Inputs) -> tuple[Inputs, tuple[int, ...]]:
-    arrays = tuple(np.array(x) if isinstance(x, np.ndarray | np.generic) else x for x in arguments)
-    return arrays, tuple(i for i, x in enumerate(arrays) if is_differentiable(x))
+    """Copies of the inputs as arrays, and the positions to differentiate."""
+    arrays = tuple(_array(x) if isinstance(x, Tensor | np.ndarray | np.generic) else x for x in arguments)
+    asked = [i for i, x in enumerate(arguments) if isinstance(x, Tensor) and x.requires_grad]
+    return arrays, tuple(asked or (i for i, x in enumerate(arrays) if is_differentiable(x)))
 
 
-def _call(fn: Any, kwargs: Mapping[str, Any] | None, order: int) -> str:
+def _array(x: Any) -> np.ndarray:
+    return np.array(x.data if isinstance(x, Tensor) else x)
+
+
+def _call(check: str, fn: Any, kwargs: Mapping[str, Any] | None, more: str = "", grad: bool = False) -> str:
     """Source that runs the check again; a function without a name that can be imported is left to the reader."""
     options = f", kwargs={dict(kwargs)!r}" if kwargs else ""
-    options += ", order=2" if order == 2 else ""
     lines, source = _source(fn)
-    return "\n".join([*lines, f"testing.gradcheck({source}, inputs{options})"])
+    inputs = "inputs[:-1], inputs[-1]" if grad else "inputs"
+    return "\n".join([*lines, f"testing.{check}({source}, {inputs}{more}{options})"])
 
 
 def _source(fn: Any) -> tuple[list[str], str]:
@@ -136,6 +244,8 @@ def _source(fn: Any) -> tuple[list[str], str]:
         return [line for lines, _ in parts for line in lines], f"({', '.join(name for _, name in parts)})"
     if isinstance(fn, np.ufunc):
         return [], f"np.{fn.__name__}"
+    if isinstance(fn, Op):
+        return [], f"tc.ops()[{fn.name!r}]"
     module, name = getattr(fn, "__module__", None), getattr(fn, "__qualname__", "<unnamed>")
     if module and name.isidentifier():
         return [f"from {module} import {name}"], name

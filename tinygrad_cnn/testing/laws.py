@@ -228,10 +228,15 @@ def _reversed(x: np.ndarray) -> np.ndarray:
 
 
 _LAYOUTS: tuple[tuple[str, Callable[[np.ndarray], np.ndarray]], ...] = (
-    ("Fortran order", np.asfortranarray),
+    ("Fortran order", lambda x: np.array(x, order="F")),  # asfortranarray makes 0-d arrays 1-d
     ("negative strides", _reversed),
     ("strides with gaps of NaN", _gapped),
 )
+
+
+def same_bytes(a: np.ndarray, b: np.ndarray) -> bool:
+    """Equal to the last bit, NaN included."""
+    return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
 
 
 def _bytes(x: Any) -> bytes:

@@ -91,6 +91,12 @@ class Point:
         x = self.inputs[arg]
         return np.minimum(element_scale(x), array_scale(x)).reshape(-1)
 
+    def settled(self, slope: Slope) -> Mask:
+        """The outputs whose slope is known well enough to be used in a sum (along a move of the inputs' own scale)."""
+        size = np.abs(slope.value)
+        enough = 1e-3 * size + 1e-6 * np.maximum(np.max(size, initial=0.0), self.size)
+        return self.finite & slope.smooth & (slope.error < UNKNOWN) & (slope.error <= enough)
+
     # ---- judging ---------------------------------------------------------------------------------------------------
 
     def verdict(self, comparison: Comparison, oracle: Oracle, noise: Array | float = 0.0) -> tuple[Mask, Array]:
@@ -134,12 +140,6 @@ def restricted(u: Array, elements: np.ndarray) -> Array:
     part = np.zeros(u.shape)
     part.reshape(-1)[elements] = u.reshape(-1)[elements]
     return part
-
-
-def settled(slope: Slope) -> Mask:
-    """Outputs whose slope is known well enough to be used in a sum."""
-    size = np.abs(slope.value)
-    return slope.smooth & (slope.error < UNKNOWN) & (slope.error <= 1e-3 * size + 1e-6 * np.max(size, initial=0.0))
 
 
 def _rescaled(slope: Slope, size: float) -> Slope:

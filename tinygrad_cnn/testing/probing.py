@@ -11,7 +11,7 @@ from tinygrad_cnn.testing.columns import judge_columns
 from tinygrad_cnn.testing.comparison import Comparison
 from tinygrad_cnn.testing.differences import Array, ComplexStep, Exact, Oracle, Slope
 from tinygrad_cnn.testing.directions import array_scale, balanced, spread_integers, value_classes
-from tinygrad_cnn.testing.point import Point, restricted, settled
+from tinygrad_cnn.testing.point import Point, restricted
 from tinygrad_cnn.testing.reports import Failure
 
 _SAMPLE = 48  # elements of a large argument that are judged one by one all the same
@@ -33,7 +33,7 @@ def judge_probes(point: Point, arg: int, oracle: Oracle) -> None:
     seen = ~point.finite
     for u, g in _directions(point, arg, oracle):
         slope = point.along(oracle, {arg: u})
-        probe = compare(point, {arg: u}, np.where(settled(slope) & point.finite, g.reshape(-1), 0.0), slope)
+        probe = compare(point, {arg: u}, np.where(point.settled(slope), g.reshape(-1), 0.0), slope)
         seen |= (probe.g != 0) | ~slope.smooth
         natural = 1e-3 * float(np.abs(probe.g) @ point.size)
         wrong, tolerance = point.verdict(probe.comparison, oracle)
@@ -54,7 +54,7 @@ def judge_probes(point: Point, arg: int, oracle: Oracle) -> None:
 def take(point: Point, oracle: Oracle, moves: dict[int, Array], g: Array) -> Probe:
     """⟨u, Jᵀg⟩ beside ⟨J u, g⟩, with g blind to outputs that have a kink or no slope on the way."""
     slope = point.along(oracle, moves)
-    return compare(point, moves, np.where(settled(slope) & point.finite, g.reshape(-1), 0.0), slope)
+    return compare(point, moves, np.where(point.settled(slope), g.reshape(-1), 0.0), slope)
 
 
 def compare(point: Point, moves: dict[int, Array], g: Array, slope: Slope) -> Probe:

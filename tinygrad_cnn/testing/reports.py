@@ -74,9 +74,10 @@ class GradReport:
     def __str__(self) -> str:
         judged = f"{self.comparisons} comparisons, {self.inconclusive} inconclusive, {self.kinks} at kinks"
         how = ", ".join(f"{name}: {oracle}" for name, oracle in self.oracles.items())
+        title = self.name if self.order == 1 else f"{self.name} (second order)"
         if self.ok:
-            return f"{self.name}: all laws hold ({judged}; {how})"
-        shown = "\n".join(f"{self.name}: {failure}" for failure in self.failures)
+            return f"{title}: all laws hold ({judged}; {how})"
+        shown = "\n".join(f"{title}: {failure}" for failure in self.failures)
         return f"{shown}\n  ({judged}; {how})\n  inputs: {_sketch(self.inputs)}\n  repeat with:\n{_indent(self.repro())}"
 
     def to_dict(self) -> dict[str, Any]:

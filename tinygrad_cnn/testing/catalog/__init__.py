@@ -1,0 +1,1 @@
+"""The cases of every built-in op, by family."""
