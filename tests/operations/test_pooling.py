@@ -152,6 +152,19 @@ def test_unpool_puts_maxima_back():
     assert max_unpool2d(y, indices, 2, output_size=(5, 6)).shape == (1, 2, 5, 6)
 
 
+@pytest.mark.parametrize("shape", [(0, 3, 4, 4), (2, 0, 4, 4)])
+def test_empty_batches_and_channels(shape):
+    for pool in (max_pool2d, avg_pool2d):
+        x = leaf(np.zeros(shape))
+        y = pool(x, 2)
+        y.backward(np.zeros(y.shape))
+        assert (y.shape, x.grad.shape) == ((*shape[:2], 2, 2), shape)
+    y, indices = max_pool2d(leaf(np.zeros(shape)), 2, return_indices=True)
+    z = max_unpool2d(y, indices, 2)
+    z.backward(np.zeros(z.shape))
+    assert z.shape == shape
+
+
 def test_unpool_of_a_pixel_written_twice_is_still_adjoint():
     y, indices = leaf(np.array([[[[2.0, 3.0]]]])), np.array([[[[1, 1]]]])
     z = max_unpool2d(y, indices, (1, 2), (1, 1))
