@@ -70,7 +70,7 @@ def _outside(x: Tensor, low: Any, high: Any) -> Any:
     return above if below is False else below if above is False else below | above
 
 
-remainder = op("remainder", np.remainder, {"a": lambda g: g, "b": lambda g, a, b: -g * floor(a / b)},
+remainder = op("remainder", np.remainder, {"a": lambda g: g, "b": lambda g, a, b: -g * floor_divide(a, b)},
                doc="a - floor(a / b) * b, with the sign of b.")  # fmt: skip
 
 # ---- functions of one variable ---------------------------------------------------------------------------------
@@ -120,7 +120,7 @@ leaky_relu = op(
 elu = op(
     "elu",
     lambda x, alpha=1.0: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0))),
-    lambda g, x, alpha: where(x > 0, g, g * (alpha * exp(where(x > 0, 0.0, x)))),
+    lambda g, x, alpha: where(x <= 0, g * (alpha * exp(where(x <= 0, x, 0.0))), g),
     doc="x above 0, alpha * (exp(x) - 1) below; its derivative at 0 is alpha (Clevert et al. 2015).",
 )
 gelu = op(
@@ -145,7 +145,7 @@ def _silu_slope(x: Tensor) -> Tensor:
 hardswish = op(
     "hardswish",
     lambda x: x * (np.minimum(np.maximum(x + 3, 0), 6) / 6),
-    lambda g, x: where(x <= -3, 0.0, where(x < 3, g * (x / 3 + 0.5), g)),
+    lambda g, x: where(x <= -3, 0.0, where(x < 3, g * (where(abs_(x) < 3, x, 0.0) / 3 + 0.5), g)),
     doc="x * relu6(x + 3) / 6; its derivative is 0 at -3 and 1 at 3 (Howard et al. 2019).",
 )
 relu6 = op(
