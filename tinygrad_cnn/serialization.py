@@ -53,17 +53,15 @@ def save(model_or_state_dict: Any, path: Path) -> None:
     state_dict = getattr(model_or_state_dict, "state_dict", None)
     state = state_dict() if callable(state_dict) else model_or_state_dict
     if not isinstance(state, Mapping):
-        raise TypeError(
-            f"save: expected a module or a mapping of names to arrays, got {type(state).__name__}"
-        )
+        raise TypeError(f"save: expected a module or a mapping of names to arrays, got {type(state).__name__}")
     ending = _ending("save", path)
     arrays: Arrays = {}
     tree = _encode(state, "", arrays)
     if ending == ".npz":
-        _write_atomically(path, lambda file: _write_npz(file, arrays, tree))
+        write_atomically(path, lambda file: _write_npz(file, arrays, tree))
     elif arrays.keys() == state.keys():
         content = import_extra("safetensors.numpy", "safetensors", "a .safetensors file").save(arrays)
-        _write_atomically(path, lambda file: file.write(content))
+        write_atomically(path, lambda file: file.write(content))
     else:
         raise TypeError("save: a .safetensors file holds named arrays only; save other values as .npz")
 
@@ -80,9 +78,7 @@ def load(path: Path) -> dict[str, Any]:
             return read(file)
         except ImportError:
             raise
-        except (
-            Exception
-        ) as error:  # zipfile and json raise a dozen kinds on damaged bytes; the user needs one
+        except Exception as error:  # zipfile and json raise a dozen kinds on damaged bytes; the user needs one
             raise CheckpointError(path, str(error) or type(error).__name__) from error
 
 
@@ -113,9 +109,7 @@ def _encode(value: Any, name: str, arrays: Arrays, depth: int = 0) -> list[Any]:
         return ["list" if isinstance(value, list) else "tuple", items]
     if value is None or isinstance(value, str | bool | int | float):
         return ["value", value]
-    raise TypeError(
-        f"save: {name!r} is of type {type(value).__name__}; expected arrays, numbers, strings or None"
-    )
+    raise TypeError(f"save: {name!r} is of type {type(value).__name__}; expected arrays, numbers, strings or None")
 
 
 def _dotted(name: str, key: str | int) -> str:
@@ -147,7 +141,7 @@ def _write_npz(file: IO[bytes], arrays: Arrays, tree: list[Any]) -> None:
                 np.lib.format.write_array(member, array, version=(1, 0), allow_pickle=False)
 
 
-def _write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     target = os.path.realpath(path)  # a link stays a link
     directory, name = os.path.split(target)
     temporary = os.path.join(directory, f".{name}.{secrets.token_hex(4)}.tmp")
@@ -259,6 +253,4 @@ def _decode(tree: list[Any], arrays: Arrays) -> Any:
 
 def _read_safetensors(file: IO[bytes]) -> dict[str, Any]:
     reader = import_extra("safetensors.numpy", "safetensors", "a .safetensors file")
-    return {
-        name: array.copy() for name, array in reader.load(file.read()).items()
-    }  # they share read-only bytes
+    return {name: array.copy() for name, array in reader.load(file.read()).items()}  # they share read-only bytes
