@@ -15,6 +15,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from tinygrad_cnn.checkpointing import checkpoint
 from tinygrad_cnn.core.gradients import grad
 from tinygrad_cnn.core.op import Op, op, ops
 from tinygrad_cnn.core.tape import detect_anomaly, enable_grad, is_grad_enabled, no_grad
@@ -96,10 +97,11 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
-    "CheckpointError", "Op", "ShapeError", "TapeError", "Tensor", "abs", "arange", "cat", "ceil", "clip", "cos", "data",
-    "detect_anomaly", "enable_grad", "erf", "exp", "expm1", "eye", "floor", "full", "func", "functional",
-    "get_default_dtype", "grad", "is_grad_enabled", "linspace", "load", "log", "log1p", "log_softmax", "manual_seed",
-    "matmul", "maximum", "minimum", "models", "nn", "no_grad", "ones", "ones_like", "op", "ops", "optim", "pow", "rand",
-    "randint", "randn", "relu", "round", "save", "set_default_dtype", "sigmoid", "sign", "sin", "softmax", "sqrt",
-    "square", "stack", "summary", "tan", "tanh", "tensor", "testing", "where", "zeros", "zeros_like",
+    "CheckpointError", "Op", "ShapeError", "TapeError", "Tensor", "abs", "arange", "cat", "ceil", "checkpoint",
+    "clip", "cos", "data", "detect_anomaly", "enable_grad", "erf", "exp", "expm1", "eye", "floor", "full", "func",
+    "functional", "get_default_dtype", "grad", "is_grad_enabled", "linspace", "load", "log", "log1p",
+    "log_softmax", "manual_seed", "matmul", "maximum", "minimum", "models", "nn", "no_grad", "ones", "ones_like",
+    "op", "ops", "optim", "pow", "rand", "randint", "randn", "relu", "round", "save", "set_default_dtype",
+    "sigmoid", "sign", "sin", "softmax", "sqrt", "square", "stack", "summary", "tan", "tanh", "tensor", "testing",
+    "where", "zeros", "zeros_like",
 ]  # fmt: skip

@@ -111,3 +111,39 @@ def test_random_state_is_per_thread_and_not_numpys():
     assert seen == [first]
     with pytest.raises(ValueError, match="non-negative integer, got -1"):
         tc.manual_seed(-1)
+
+
+def test_anomaly_finds_writes_past_the_engine_and_names_the_line_of_others():
+    x = tc.tensor([1.0, 2.0], requires_grad=True)
+    with tc.detect_anomaly():
+        y = (x * x).sum()
+    x.data[...] = 5.0
+    with pytest.raises(tc.TapeError, match=r"mul: .* a write into the bare array .*test_modes\.py:\d+: y = "):
+        y.backward()
+    with tc.detect_anomaly():
+        z = (x * x).sum()
+        x.data -= 1.0
+    with pytest.raises(tc.TapeError, match=r"by an update of \.data at test_modes\.py:\d+: x\.data -= 1\.0"):
+        z.backward()
+
+
+def test_eight_threads_train_their_own_models_to_the_serial_bits():
+    def train(seed):
+        rng = np.random.default_rng(seed)
+        w = tc.tensor(rng.normal(size=(6, 6)), requires_grad=True)
+        x = rng.normal(size=(4, 6))
+        for _ in range(30):
+            ((x @ w).tanh() ** 2).mean().backward()
+            w.data -= 0.1 * w.grad.data
+            w.grad = None
+        return w.numpy().copy()
+
+    serial = [train(seed) for seed in range(8)]
+    results = {}
+    threads = [threading.Thread(target=lambda s=s: results.update({s: train(s)})) for s in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    for seed in range(8):
+        np.testing.assert_array_equal(results[seed], serial[seed])

@@ -50,8 +50,8 @@ def call_function(function: Callable[..., Any], args: tuple[Any, ...], kwargs: d
     handler = _FUNCTIONS.get(function)
     if handler is None:
         raise TypeError(
-            f"np.{function.__name__} has no counterpart on the tape; use x.numpy() to leave the tape, or define it with "
-            "tc.op"
+            f"np.{function.__name__} has no counterpart on the tape; use x.numpy() to leave the tape, or define it "
+            "with tc.op"
         )
     return handler(*args, **kwargs)
 

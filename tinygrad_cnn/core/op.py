@@ -7,7 +7,6 @@ is defined; only what the rules of the inputs that want a gradient name is kept 
 
 from __future__ import annotations
 
-import linecache
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
@@ -16,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cnn.core import tape
+from tinygrad_cnn.core import sources, tape
 from tinygrad_cnn.core.operators import OPS
 from tinygrad_cnn.core.rules import Plan, Rule, Signature, parse_rules
 from tinygrad_cnn.core.tape import STATE, Node, Place
@@ -24,7 +23,6 @@ from tinygrad_cnn.core.tensor import Tensor, get_default_dtype
 from tinygrad_cnn.errors import ShapeError, TapeError
 
 _FLOAT64 = np.dtype("float64")
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 class Op:
@@ -189,10 +187,12 @@ class Op:
     def _show(
         self, node: Node | None, args: Sequence[Any], options: dict[str, Any], out: Tensor, state: tape.State
     ) -> None:
-        source = _caller()
+        source = sources.caller()
         if node is not None:
             node.source = source
         if state.anomaly:
+            if node is not None:
+                node.digests = tape.digests(node)
             _refuse_nonfinite(self.name, "forward gave", out._data, state.path, source)
         for observer in state.observers:
             if observer.on_record is not None:
@@ -467,29 +467,9 @@ def _definition_place() -> tuple[Any, ...]:
     return (filename, frame.f_lineno) if os.path.exists(filename) else ("interactive session",)
 
 
-def _caller() -> tuple[Any, int] | None:
-    """Code and instruction of the first frame outside the package; holds no frame."""
-    frame: Any = sys._getframe(2)
-    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        frame = frame.f_back
-    return None if frame is None else (frame.f_code, frame.f_lasti)
-
-
-def source_line(source: tuple[Any, int] | None) -> str:
-    """`file.py:12: text of the line` for what a node keeps of its place in the user's program."""
-    if source is None:
-        return ""
-    code, instruction = source
-    lines = list(code.co_positions())
-    number = lines[instruction // 2][0] if instruction >= 0 else None
-    number = code.co_firstlineno if number is None else number
-    text = linecache.getline(code.co_filename, number).strip()
-    return f"{os.path.basename(code.co_filename)}:{number}" + (f": {text}" if text else "")
-
-
-def _refuse_nonfinite(name: str, what: str, array: np.ndarray, path: str, source: tuple[Any, int] | None) -> None:
+def _refuse_nonfinite(name: str, what: str, array: np.ndarray, path: str, source: sources.Source | None) -> None:
     if array.dtype.kind not in "fc" or np.isfinite(array).all():
         return
     index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-    where = (f" in module {path!r}" if path else "") + (f", at {line}" if (line := source_line(source)) else "")
+    where = (f" in module {path!r}" if path else "") + (f", at {line}" if (line := sources.described(source)) else "")
     raise FloatingPointError(f"{name}: {what} {array[index]} at index {index} of shape {array.shape}{where}")

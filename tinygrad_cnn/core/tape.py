@@ -11,6 +11,7 @@ import inspect
 import itertools
 import threading
 import weakref
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from tinygrad_cnn.core import sources
 from tinygrad_cnn.errors import TapeError
 
 
@@ -36,6 +38,7 @@ class State(NamedTuple):
     path: str = ""
     observers: tuple[Observer, ...] = ()
     anomaly: bool = False
+    replaying: bool = False  # a checkpointed function is being run again: side effects have happened already
     outer: tuple[tuple[str, bool], ...] = ()  # what `no_grad` and its like will restore, innermost last
 
 
@@ -63,7 +66,7 @@ class Node:
 
     __slots__ = (
         "op", "plan", "parents", "saved", "options", "seq", "shape", "dtype", "path",
-        "is_view", "hooks", "retained", "source", "__weakref__",
+        "is_view", "hooks", "retained", "source", "digests", "__weakref__",
     )  # fmt: skip
 
     def __init__(
@@ -88,7 +91,8 @@ class Node:
         self.is_view = False
         self.hooks: list[Callable[[Any], Any]] | None = None  # gradient in, gradient or None out
         self.retained: weakref.ref[Any] | None = None  # the Tensor that asked for `.grad`
-        self.source: tuple[Any, int] | None = None  # (code, instruction): a line without holding a frame
+        self.source: sources.Source | None = None  # the user's line; in anomaly mode and for observers
+        self.digests: tuple[int, ...] | None = None  # of the saved arrays, in anomaly mode
 
     def __repr__(self) -> str:
         where = f" at {self.path}" if self.path else ""
@@ -100,6 +104,7 @@ class Node:
 tick = itertools.count(1).__next__
 last_write = 0
 _writes: dict[int, int] = {}  # id(owner of memory) -> number of its newest in-place write
+_writers: dict[int, str] = {}  # ... -> who wrote
 _recorded: dict[int, weakref.ref[np.ndarray]] = {}  # memory whose newest values are known to the tape only
 _lock = threading.Lock()
 
@@ -112,24 +117,32 @@ def owner(array: np.ndarray) -> Any:
     return base
 
 
-def written(array: np.ndarray, number: int | None = None) -> None:
+def written(array: np.ndarray, by: str = "a write in place", number: int | None = None) -> None:
     """Note that an array's memory was just overwritten. Anything saved from it before is stale from now on.
 
     A leftover entry of an array that died is harmless: whoever reuses its id is younger than the write.
     """
     global last_write
+    key = id(owner(array))
+    if STATE.get().anomaly:
+        by = f"{by} at {sources.described(sources.caller())}"
     with _lock:
         number = tick() if number is None else number
-        _writes[id(owner(array))] = number
+        _writes[key], _writers[key] = number, by
         last_write = max(last_write, number)
 
 
-def written_on_tape(array: np.ndarray, number: int) -> None:
+def written_on_tape(array: np.ndarray, by: str, number: int) -> None:
     """Note a write that was itself recorded: whoever shares the memory without a node would lose its gradient."""
     memory = owner(array)
     key = id(memory)
     _recorded[key] = weakref.ref(memory, lambda _: _recorded.pop(key, None))
-    written(array, number)
+    written(array, by, number)
+
+
+def writer(array: np.ndarray) -> str:
+    """Who wrote an array's memory last."""
+    return _writers.get(id(owner(array)), "a write in place")
 
 
 def is_stale(array: Any, seq: int) -> bool:
@@ -141,10 +154,10 @@ def check_input(op: Any, position: int, array: np.ndarray, node: Node | None) ->
     """Refuse an input whose values no longer are what the tape says they are."""
     if node is None:
         lost = bool(_recorded) and id(owner(array)) in _recorded
-        reason = "was overwritten by a recorded in-place operation on a Tensor that shares its memory"
+        reason = "was overwritten by a recorded in-place operation on another Tensor that shares its memory"
     else:
         lost = is_stale(array, node.seq)
-        reason = f"was overwritten in place after {node.op.name!r} had computed it"
+        reason = f"was overwritten in place, by {writer(array)}, after {node.op.name!r} had computed it"
     if lost:
         raise TapeError(
             f"{op.name}: input {op.input_name(position)!r} of shape {array.shape} {reason}, so its gradient would be "
@@ -226,10 +239,18 @@ class enable_grad(mode):
     """
 
 
+class replaying(mode):
+    """Within it, a function is run again only for its gradients: running statistics are not updated once more."""
+
+    _flag = "replaying"
+
+
 class detect_anomaly(mode):
     """Within it, the first NaN or infinity that an operation or a rule produces raises FloatingPointError.
 
-    The message names the operation, the module path, the place of the first bad value and the source line.
+    The message names the operation, the module path, the place of the first bad value and the source line. Writes into
+    bare arrays (`x.data[...] = v`), which the tape can not see otherwise, are found at backward, and errors about
+    writes name the line that wrote. Slow: for debugging.
 
     >>> import tinygrad_cnn as tc
     >>> with tc.detect_anomaly():
@@ -337,6 +358,8 @@ def walk(
                 continue
             if node.seq < last_write:
                 _check_saved(node)
+            if node.digests and node.saved is not None:
+                _check_digests(node)
             grads = node.op.pull(node, g, create, needed)
             for observer in state.observers:
                 if observer.on_backward is not None:
@@ -378,11 +401,31 @@ def _leading_to(targets: set[Place], roots: list[Place]) -> set[Place]:
 
 
 def _check_saved(node: Node) -> None:
+    for name, array in _saved_arrays(node):
+        if is_stale(array, node.seq):
+            raise _overwritten(node, name, array, writer(array))
+
+
+def _overwritten(node: Node, name: str, array: np.ndarray, by: str) -> TapeError:
+    return TapeError(
+        f"{node.op.name}: {name!r} of shape {array.shape}, saved for backward, was overwritten in place after the "
+        f"forward pass, by {by}, so the gradient would be wrong; write into a copy (x.clone()), or call backward "
+        "before the update"
+    )
+
+
+def _saved_arrays(node: Node) -> Iterator[tuple[str, np.ndarray]]:
     for name, value in zip(node.plan.saved_names, node.saved or (), strict=False):
-        for array in value if type(value) is tuple else (value,):
-            if is_stale(array, node.seq):
-                raise TapeError(
-                    f"{node.op.name}: {name!r} of shape {array.shape}, saved for backward, was overwritten in place "
-                    "after the forward pass, so the gradient would be wrong; write into a copy (x.clone()), or call "
-                    "backward before the update"
-                )
+        yield from ((name, a) for a in (value if type(value) is tuple else (value,)) if isinstance(a, np.ndarray))
+
+
+def digests(node: Node) -> tuple[int, ...]:
+    """Checksums of what a node saved, so that anomaly mode sees writes that went past the engine."""
+    return tuple(zlib.crc32(array.tobytes()) for _, array in _saved_arrays(node))
+
+
+def _check_digests(node: Node) -> None:
+    for (name, array), digest in zip(_saved_arrays(node), node.digests or (), strict=True):
+        if zlib.crc32(array.tobytes()) != digest:
+            made = sources.described(node.source)
+            raise _overwritten(node, name, array, f"a write into the bare array that the tape can not see ({made})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -92,7 +93,7 @@ class Tensor(Operators):
     @data.setter
     def data(self, value: Any) -> None:
         if value is self._data:  # how Python ends `x.data -= a`
-            tape.written(value)
+            tape.written(value, "an update of .data")
             return
         array = value._data if isinstance(value, Tensor) else np.asarray(value)
         if self._node is not None and (array.shape, array.dtype) != (self.shape, self.dtype):
@@ -225,6 +226,12 @@ class Tensor(Operators):
     @property
     def grad(self) -> Tensor | None:
         """The gradient that backward accumulated, a Tensor of the same shape and dtype, or None."""
+        if self._grad is None and self._node is not None and self._node.retained is None:
+            warnings.warn(
+                f"grad: this Tensor was computed by {self._node.op.name!r}, so its gradient is not kept; call "
+                "x.retain_grad() before backward, or use tc.grad(loss, x)",
+                stacklevel=2,
+            )
         return self._grad
 
     @grad.setter
@@ -278,7 +285,7 @@ class Tensor(Operators):
         if not (wanted and STATE.get().grad):
             with tape.no_grad():
                 self._store(name, op(self, *args, **options)._data)
-            tape.written(self._data)
+            tape.written(self._data, f"{name!r} in place")
             return self
         if self._node is None and self._requires_grad:
             raise TapeError(
@@ -297,7 +304,7 @@ class Tensor(Operators):
         node.saved = tuple(_rescued(value, memory) for value in node.saved or ())
         self._store(name, out._data)
         node.seq, node.dtype, node.is_view = tape.tick(), self.dtype, False
-        tape.written_on_tape(self._data, node.seq)
+        tape.written_on_tape(self._data, f"{name!r} in place", node.seq)
         self._node = node
         return self
 

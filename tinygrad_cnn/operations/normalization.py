@@ -126,7 +126,7 @@ def batch_norm(
             "use a larger batch, or evaluation mode"
         )
     y, mean, var = batch_norm_op.with_aux(x, weight, bias, axes=axes, eps=eps)
-    if training and running_mean is not None and count > 1:
+    if training and running_mean is not None and count > 1 and not tape.STATE.get().replaying:
         _update(running_mean, mean.ravel(), momentum)
         _update(running_var, var.ravel() * (count / (count - 1)), momentum)
     return y
@@ -148,7 +148,7 @@ def _update(running: Any, statistic: Array, momentum: float) -> None:
     array = running.data if isinstance(running, Tensor) else running
     array *= 1 - momentum
     array += (momentum * statistic).astype(array.dtype)
-    tape.written(array)
+    tape.written(array, "batch_norm's running statistics")
 
 
 # ---- over the axes of one sample -------------------------------------------------------------------------------
