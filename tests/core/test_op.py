@@ -158,6 +158,16 @@ def test_definition_errors(forward, vjp, message):
     assert "never_defined" not in tc.ops()
 
 
+def test_fast_must_cover_the_inputs_that_vjp_covers():
+    with pytest.raises(ValueError, match="fast must have rules for the same inputs as vjp"):
+        tc.op(
+            "never_defined",
+            lambda a, b: a * b,
+            {"a": lambda g, b: g * b, "b": lambda g, a: g * a},
+            fast={"a": lambda g, b: g * b},
+        )
+
+
 def test_definition_type_errors():
     with pytest.raises(TypeError, match="must be a function, a tuple or a dict"):
         tc.op("never_defined", lambda x: x, 3)
