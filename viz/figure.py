@@ -251,8 +251,5 @@ class Figure:
 
 def cost(diagram: Diagram) -> int:
     """What makes a layout slow: cards, and the ranks that long links cross."""
-    rank: dict[str, int] = {card.id: 0 for card in diagram.cards}
-    order = {card.id: i for i, card in enumerate(diagram.cards)}
-    for link in sorted(diagram.links, key=lambda link: order[link.target]):
-        rank[link.target] = max(rank[link.target], rank[link.source] + 1)
+    rank = {card.id: card.rank for card in diagram.cards}
     return len(diagram.cards) + sum(rank[link.target] - rank[link.source] for link in diagram.links)

@@ -27,6 +27,7 @@ class Link:
     differentiable: bool = True
     gain: float | None = None
     decades: float | None = None
+    spine: bool = False  # on the longest way to its target: drawn straight
 
 
 @dataclass
@@ -59,6 +60,8 @@ class Card:
     decades: float | None = None  # log10 of the gradient at its output over the reference
     judged: bool = False
     ancestors: frozenset[str] = frozenset()
+    rank: int = 0  # links on the longest way from an input
+    spine: bool = False  # on the longest way of all: drawn in one straight line
     marks: list[Mark] = field(default_factory=list)
 
     @property
@@ -80,8 +83,8 @@ class Diagram:
     note: str = ""
 
     def card(self, identity: str) -> Card:
-        """The card of that id."""
-        return next(card for card in self.cards if card.id == identity)
+        """The card of that id; ids count the cards."""
+        return self.cards[int(identity[1:])]
 
 
 def fold(trace: Trace, *, depth: int | None = None, max_nodes: int = 250, ops: bool = False) -> Diagram:
@@ -107,7 +110,7 @@ Key = tuple[str, ...]
 
 
 def _by_operation(node: Node) -> Key:
-    return ("op", str(node.id))
+    return ("op" if node.kind == "op" else "input", str(node.id))
 
 
 def _by_module(trace: Trace, depth: int) -> Callable[[Node], Key]:
@@ -309,7 +312,12 @@ def _measure(diagram: Diagram, owner: dict[int, Card]) -> None:
         leaving[link.source].append(link)
     before_output = _ancestors(diagram, owner)
     parents: dict[str, frozenset[str]] = {}
+    by_id = {card.id: card for card in diagram.cards}
     for card in diagram.cards:
+        farthest = max(arriving[card.id], key=lambda link: by_id[link.source].rank, default=None)
+        if farthest is not None:
+            farthest.spine = True
+            card.rank = by_id[farthest.source].rank + 1
         card.out = _card_output(diagram, card, leaving[card.id])
         card.decades = decades(card.out.flow if card.out else None, diagram.reference)
         inward = [link.grad.flow for link in arriving[card.id] if link.grad is not None]
@@ -319,15 +327,22 @@ def _measure(diagram: Diagram, owner: dict[int, Card]) -> None:
         card.judged = card.kind in ("module", "op", "fold") and card.id in before_output
         sources = {link.source for link in arriving[card.id]}
         card.ancestors = parents[card.id] = frozenset(sources.union(*(parents.get(s, frozenset()) for s in sources)))
+    _mark_spine(diagram, by_id)
     for link in diagram.links:
-        target = diagram_card(diagram, link.target)
+        target = by_id[link.target]
         link.decades = decades(link.grad.flow if link.grad else None, diagram.reference)
         if link.grad is not None and target.out is not None and target.kind != "loss":
             link.gain = ratio(link.grad.flow, target.out.flow)
 
 
-def diagram_card(diagram: Diagram, identity: str) -> Card:
-    return diagram.cards[int(identity[1:])]
+def _mark_spine(diagram: Diagram, by_id: dict[str, Card]) -> None:
+    """The longest way to the last card, which the picture keeps straight."""
+    straight = {link.target: link.source for link in diagram.links if link.spine}
+    linked = {link.target for link in diagram.links}
+    card = next((card for card in reversed(diagram.cards) if card.id in linked), None)
+    while card is not None:
+        card.spine = True
+        card = by_id[straight[card.id]] if card.id in straight else None
 
 
 def _card_output(diagram: Diagram, card: Card, leaving: list[Link]) -> Magnitude | None:

@@ -88,7 +88,7 @@ def _keys(diagram: Diagram, show: Collection[str], theme: Theme) -> list[str]:
     if "thumbs" in show and any(card.nodes and card.last.thumbs for card in diagram.cards):
         words = [text(w, theme.muted, 8) for w in ("maps:  0", "max", "−max", "+max", "the scale of a strip stands beside it")]
         bars = (_bar(CIVIDIS), _bar(PUOR))
-        rows.append(_row((words[0], 46), (bars[0], 70), (words[1], 40), (words[2], 36), (bars[1], 70), (words[3], 50), (words[4], 0)))
+        rows.append(_row((words[0], 46), (bars[0], 72), (words[1], 44), (words[2], 32), (bars[1], 72), (words[3], 54), (words[4], 0)))
     if "stats" in show and any(card.parameters for card in diagram.cards):
         low, high = HISTOGRAM[0] + 1, HISTOGRAM[1] - 1
         row = text("update/weight  ", theme.muted, 8) + text("●", theme.good, 8) + text(" 10^-4 to 10^-2   ", theme.muted, 8)

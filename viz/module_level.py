@@ -9,7 +9,7 @@ import graphviz
 
 from viz import wording
 from viz.cards import card_rows, title_row
-from viz.folding import Card, Diagram, Link, decades, diagram_card
+from viz.folding import Card, Diagram, Link, decades
 from viz.legend import heading, legend
 from viz.markup import FONT, cell, fixed, label, plain, table, text
 from viz.palette import Theme, flow_colour, flow_width
@@ -110,14 +110,15 @@ def _card(graph: graphviz.Digraph, diagram: Diagram, card: Card, style: Style, a
     theme = style.theme
     mark = card.marks[0] if card.marks else None
     edge = theme.badges[mark.kind][0] if mark else theme.card_edge
-    rows = [title_row(diagram, card, theme, WIDTH - 10), *card_rows(diagram, card, style, album, WIDTH - 10)]
+    rows = [title_row(diagram, card, theme, WIDTH - 14), *card_rows(diagram, card, style, album, WIDTH - 14)]
     body = table(
         (cell(row, ALIGN="LEFT") for row in rows),
         BORDER=2 if mark else 1, COLOR=edge, STYLE="ROUNDED" + (",DASHED" if mark and mark.kind in ("unused", "no-grad") else ""),
         BGCOLOR=theme.card, CELLSPACING=2, CELLPADDING=2, WIDTH=WIDTH,
     )  # fmt: skip
     ported = _with_ports(body, style, _words_above(diagram, card, style), _words_below(diagram, card, style))
-    graph.node(card.id, label=label(ported), id=card.id, tooltip=plain(_tooltip(diagram, card)))
+    straight = {"group": "spine"} if card.spine else {}
+    graph.node(card.id, label=label(ported), id=card.id, tooltip=plain(_tooltip(diagram, card)), **straight)
 
 
 def _words_above(diagram: Diagram, card: Card, style: Style) -> list[str]:
@@ -126,9 +127,9 @@ def _words_above(diagram: Diagram, card: Card, style: Style) -> list[str]:
         return []
     links = [link for link in diagram.links if link.target == card.id]
     if len(links) <= 1:
-        return [_gradient_words(diagram, link, style) for link in links]
-    names = [diagram_card(diagram, link.source).name for link in links]
-    return [f"{_gradient_words(diagram, link, style)} to {name}".removeprefix("‖∂L‖ ") for link, name in zip(links, names, strict=True)]
+        return [gradient_words(diagram, link, style) for link in links]
+    names = [diagram.card(link.source).name for link in links]
+    return [f"{gradient_words(diagram, link, style)} to {name}".removeprefix("‖∂L‖ ") for link, name in zip(links, names, strict=True)]
 
 
 def _words_below(diagram: Diagram, card: Card, style: Style) -> tuple[str, str]:
@@ -189,7 +190,7 @@ def _link(graph: graphviz.Digraph, diagram: Diagram, link: Link, style: Style) -
     shape = wording.shape_of(link.tensor.shape)
     name, labelled = f"{link.source}-{link.target}", style.direction == "LR"
     down, up = ("e", "w") if labelled else ("s", "n")
-    weight = "40" if int(link.target[1:]) == int(link.source[1:]) + 1 else "2"  # neighbours stand in one line
+    weight = "8" if link.spine else "1"
     words = f"  {shape}  " if labelled and "shapes" in style.show else ""
     graph.edge(
         f"{link.source}:fo:{down}", f"{link.target}:fi:{up}", id=f"{name}-f", color=theme.forward, penwidth="1.3",
@@ -197,7 +198,7 @@ def _link(graph: graphviz.Digraph, diagram: Diagram, link: Link, style: Style) -
     )  # fmt: skip
     if diagram.trace.backward != "full" or "grads" not in style.show:
         return
-    words = f"  {_gradient_words(diagram, link, style)}  " if labelled else ""
+    words = f"  {gradient_words(diagram, link, style)}  " if labelled else ""
     graph.edge(
         f"{link.source}:gi:{down}", f"{link.target}:go:{up}", id=f"{name}-g", dir="back", label=words,
         fontcolor=theme.backward_text, weight=weight, **gradient_line(diagram, link, style),
@@ -209,7 +210,7 @@ def gradient_line(diagram: Diagram, link: Link, style: Style) -> dict[str, str]:
     theme, m = style.theme, link.grad
     if m is None:
         return {"color": theme.stopped, "penwidth": "1", "style": "dotted", "arrowtail": "tee", "arrowsize": "0.8",
-                "tooltip": _gradient_words(diagram, link, style)}  # fmt: skip
+                "tooltip": gradient_words(diagram, link, style)}  # fmt: skip
     shape = wording.shape_of(link.tensor.shape)
     tip = f"gradient {shape}: per sample {wording.number(m.flow)}, rms {wording.number(m.rms)}, largest {wording.number(m.largest)}"
     if m.nan or m.inf:
@@ -223,7 +224,7 @@ def gradient_line(diagram: Diagram, link: Link, style: Style) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _gradient_words(diagram: Diagram, link: Link, style: Style) -> str:
+def gradient_words(diagram: Diagram, link: Link, style: Style, *, gain: bool = True) -> str:
     """What a gradient line says in words."""
     m = link.grad
     if m is None:
@@ -234,8 +235,8 @@ def _gradient_words(diagram: Diagram, link: Link, style: Style) -> str:
         return f"rms {wording.number(m.rms)}"
     if style.scale == "update" and (update := _update_of(diagram, link)) is not None:
         return f"‖Δw‖/‖w‖ {wording.number(update)}"
-    gain = f"  {wording.factor(link.gain)}" if link.gain is not None else ""
-    return f"‖∂L‖ {wording.number(m.flow)}{gain}"
+    left = f"  {wording.factor(link.gain)}" if gain and link.gain is not None else ""
+    return f"‖∂L‖ {wording.number(m.flow)}{left}"
 
 
 def shown_decades(diagram: Diagram, link: Link, scale: str) -> float:
@@ -253,6 +254,6 @@ def shown_decades(diagram: Diagram, link: Link, scale: str) -> float:
 
 def _update_of(diagram: Diagram, link: Link) -> float | None:
     """The largest update/weight of the card that a gradient has just left."""
-    return max((p.update for p in diagram_card(diagram, link.target).parameters if p.update is not None), default=None)
+    return max((p.update for p in diagram.card(link.target).parameters if p.update is not None), default=None)
 
 

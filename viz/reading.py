@@ -247,9 +247,15 @@ class _Assembly:
         if self.thumbs and g is not None:
             self._thumb(node, "grad", measure.maps(_one(g, batched), signed=True))
         if self.thumbs:
-            node.crops = crops_of(call, g, self.reading.gradients, batched)
+            sent = [self.reading.gradients.sent.get((call.node, i)) for i in range(len(call.sources))]
+            node.crops = crops_of(call.op.name, node, [self._array(s) for s in call.sources], call.array, g, sent)
         for position, source in enumerate(call.sources):
             self._edge(node, call, position, source)
+
+    def _array(self, source: int | Leaf | Outside | None) -> np.ndarray | None:
+        if isinstance(source, int):
+            return self.calls[source].array
+        return source.values if isinstance(source, Leaf) else source.array if source is not None else None
 
     def _forward(self, node: Node, call: Call, ordinal: int) -> None:
         assert call.array is not None

@@ -28,8 +28,10 @@ def _row(diagram: Diagram, card: Card) -> tuple[str, ...]:
     name = card.path or card.name
     if card.kind == "op" and card.path:
         name = f"{card.path}.{card.name}"
+    if card.call:
+        name += f" ({card.call + 1})"
     shape = wording.shape_of(card.last.shape) if card.nodes else ""
-    flow = f"‖∂‖ {wording.number(card.out.flow)}" if card.out is not None else ""
+    flow = f"‖∂‖ {wording.number(card.out.flow)}" if card.out is not None and card.kind != "loss" else ""
     lead = next((p for p in card.parameters if len(p.shape) >= 2), next(iter(card.parameters), None))
     update = ""
     if lead is not None and lead.grad is not None:
@@ -42,7 +44,7 @@ def _row(diagram: Diagram, card: Card) -> tuple[str, ...]:
 def bar(card: Card) -> str:
     """Eight cells for the reference; each decade below it takes two away, each above adds a plus sign."""
     f = card.decades
-    if f is None:
+    if f is None or card.kind == "loss":
         return ""
     eighths = round(8 * max(BAR + 2 * min(f, 0.0), 0.0))
     if eighths == 0 and card.out is not None and card.out.flow > 0:

@@ -57,12 +57,11 @@ class Thumb:
 
 @dataclass
 class Crop:
-    """A few real numbers from inside an op: rows of values, and the cells to ring."""
+    """A few real numbers from inside an op: rows of values, what stands before them, and the cells to ring."""
 
     label: str
     values: list[list[float]]
-    kind: str = "signed"  # as in Thumb; "mask" for zeros and ones
-    scale: float = 0.0  # the value of full colour; 0: the largest magnitude
+    kind: str = "signed"  # -max to max, or "range", 0 to max
     rings: list[list[int]] = field(default_factory=list)
 
 
@@ -90,7 +89,7 @@ class Node:
     grad: Magnitude | None = None  # of the summed gradient at the output
     partial: dict[str, Magnitude] = field(default_factory=dict)  # gradient sent back by the consumers under a path
     thumbs: dict[str, Thumb] = field(default_factory=dict)  # "out" and "grad"
-    crops: dict[str, Crop] = field(default_factory=dict)
+    crops: dict[str, list[Crop]] = field(default_factory=dict)  # "forward" and "backward", in reading order
 
 
 @dataclass

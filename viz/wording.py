@@ -192,3 +192,51 @@ def _one_or_all(value: Any) -> str:
     for v in value if isinstance(value, list | tuple) else [value]:
         flat += map(str, v) if isinstance(v, list | tuple) else [str(v)]
     return flat[0] if len(set(flat)) == 1 else ",".join(flat)
+
+
+_RULES = {
+    "conv1d": "∂x = corr(∂y, W reversed)   ∂W = corr(x, ∂y)   ∂b = Σ ∂y",
+    "conv2d": "∂x = corr(∂y, rot180 W), pad k−1−p   ∂W = corr(x, ∂y)",
+    "conv3d": "∂x = corr(∂y, W reversed)   ∂W = corr(x, ∂y)   ∂b = Σ ∂y",
+    "conv_transpose2d": "∂x = corr(∂y, W)   ∂W = corr(∂y, x)",
+    "linear": "∂x = ∂y W   ∂W = ∂yᵀ x   ∂b = Σ ∂y",
+    "matmul": "∂a = ∂y bᵀ   ∂b = aᵀ ∂y",
+    "relu": "∂x = ∂y · 1[x > 0]",
+    "leaky_relu": "∂x = ∂y where x > 0, slope ∂y elsewhere",
+    "sigmoid": "∂x = ∂y · y (1 − y)",
+    "tanh": "∂x = ∂y (1 − y²)",
+    "softmax": "∂x = y (∂y − Σ ∂y y)",
+    "log_softmax": "∂x = ∂y − softmax(x) Σ ∂y",
+    "max_pool1d": "∂x = ∂y scattered to the winners",
+    "max_pool2d": "∂x = ∂y scattered to the winners",
+    "max_pool3d": "∂x = ∂y scattered to the winners",
+    "avg_pool2d": "∂x = ∂y / n, shared by the window",
+    "batch_norm": "∂x = γ/σ (∂y − mean ∂y − x̂ mean(∂y x̂))",
+    "standardize": "∂x = 1/σ (∂y − mean ∂y − x̂ mean(∂y x̂))",
+    "dropout": "∂x = scale ∂y where kept, 0 elsewhere",
+    "cross_entropy": "∂logits = (softmax − onehot) / N",
+    "add": "∂a = ∂y   ∂b = ∂y, a copy to each",
+    "sub": "∂a = ∂y   ∂b = −∂y",
+    "mul": "∂a = ∂y · b   ∂b = ∂y · a",
+    "div": "∂a = ∂y / b   ∂b = −∂y · y / b",
+    "neg": "∂x = −∂y",
+    "square": "∂x = 2 x ∂y",
+    "pow": "∂a = b a^(b−1) ∂y",
+    "exp": "∂x = y ∂y",
+    "log": "∂x = ∂y / x",
+    "sqrt": "∂x = ∂y / 2y",
+    "sum": "∂x = ∂y, copied to each element",
+    "mean": "∂x = ∂y / n, to each element",
+    "reshape": "∂x = ∂y, reshaped",
+    "transpose": "∂x = ∂y, axes back",
+    "getitem": "∂x = ∂y put back, 0 elsewhere",
+    "cat": "∂y cut where it was joined",
+    "abs": "∂x = ∂y sign(x)",
+    "maximum": "∂y to the larger, half each at a tie",
+    "pad": "∂x = the inside of ∂y",
+}
+
+
+def rule_of(op: str) -> str:
+    """The vjp of an operation as a formula; empty for operations that have none here, such as users' own."""
+    return _RULES.get(op, "")
