@@ -18,6 +18,25 @@ EXPECTED = {
     "kernels_on_a_photograph.py": (["640 x 427", r"vertical edges +weights sum to +0\.00", "wrote"], ["kernels.png"]),
     "learn_edge_filter.py": ([r"vertical edge kernel: \d\.\de-0[4-9]"], ["kernel.png"]),
     "gradient_of_a_convolution.py": (["dX by the engine", "equal", "dK.*", "equal", "dB", "equal"], ["gradient.svg"]),
+    "what_a_convolution_is.py": (
+        [
+            r"convolution with \[\[1, 2",
+            "6 x 6 *with 3 x 3, padding 1, stride 2: 3 x 3",
+            "576 weights, 144 .* 9 of them different",
+        ],
+        ["convolution.png"],
+    ),
+    "pooling.py": (
+        [
+            r"\[\[9.0, 2.0\], \[6.0, 3.0\]\]",
+            "inside its cell .*: True",
+            "out of its cell .*: False",
+            r"follows to \de-0[5-9]",
+        ],
+        ["pooling.png"],
+    ),
+    "dense_and_convolutional.py": (["shallow", "convolutional .*%"], ["shifted.png"]),
+    "what_filters_see.py": (["trained", "layers of 10 maps"], ["activations.png", "exciting_inputs.png"]),
     "own_op.py": (["mish", "is caught: .*", r"loss 0\.[01]\d\d"], ["mish.svg"]),
 }
 

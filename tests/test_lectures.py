@@ -108,12 +108,15 @@ def test_a1_correlation_and_true_convolution_differ() -> None:
 
 
 def test_a1_continuous_convolution_is_the_limit_of_a_sum() -> None:
-    """The unit box convolved with itself is the triangle 1 - |t - 1| on [0, 2]."""
-    for steps in (8, 64):
-        box = np.ones((1, 1, steps))
-        riemann_sum = F.conv1d(box, box, padding="full").data[0, 0] / steps
-        t = (np.arange(2 * steps - 1) + 1) / steps
-        np.testing.assert_allclose(riemann_sum, 1 - abs(t - 1), atol=1e-12)
+    """The unit box with exp(-t) is 1 - exp(-t) up to t = 1; halving the step of the Riemann sum halves the error."""
+    errors = []
+    for steps in (16, 32, 64):
+        dt = 1 / steps
+        decay = np.exp(-dt * np.arange(steps))
+        riemann_sum = dt * F.conv1d(np.ones((1, 1, steps)), decay[None, None, ::-1], padding="full").data[0, 0, :steps]
+        errors.append(abs(riemann_sum - (1 - np.exp(-dt * (np.arange(steps) + 1)))).max())
+    assert errors[0] < 1 / 16
+    np.testing.assert_allclose(np.divide(errors[:-1], errors[1:]), 2, rtol=0.05)
 
 
 @pytest.mark.parametrize("n", [5, 6, 7, 11])
