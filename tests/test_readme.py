@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,18 +16,18 @@ ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_code_runs_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    monkeypatch.chdir(tmp_path)
-    namespace: dict[str, Any] = {}
+def test_the_code_runs_in_order(tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
     assert len(blocks) == 3
-    for block in blocks:
-        exec(compile(block, "README.md", "exec"), namespace)
-    printed = capsys.readouterr().out
-    assert namespace["accuracy"] > 0.95
-    assert f"test accuracy {namespace['accuracy']:.1%}" in printed
-    assert (tmp_path / "network.svg").read_text(encoding="utf-8").lstrip().startswith("<")
-    assert "wrong_swish" in printed
+    command = [sys.executable, "-W", "error", "-c", "\n".join(blocks)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=120)
+    assert done.returncode == 0, done.stderr
+    accuracy = re.search(r"test accuracy ([\d.]+)%", done.stdout)
+    assert accuracy is not None
+    assert float(accuracy[1]) > 95
+    assert "</svg>" in (tmp_path / "network.svg").read_text(encoding="utf-8")
+    assert "wrong_swish" in done.stdout
 
 
 def test_the_paths_it_names_exist() -> None:
