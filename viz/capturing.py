@@ -12,13 +12,25 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cnn.core import tape
+from viz.assembling import assemble
 from viz.describing import modules_of, named_parameters, parameter_name
 from viz.figure import Figure, Options
-from viz.reading import Call, Gradients, Leaf, Outside, Reading, activity_key, assemble, ordinals, rectified
+from viz.reading import (
+    Activity,
+    Call,
+    Gradients,
+    Leaf,
+    Outside,
+    Reading,
+    activity_key,
+    activity_of,
+    array_of,
+    ordinals,
+)
 from viz.trace import Step, Trace
 
 
-class capture:  # noqa: N801 - used like a function
+class capture:
     """Watch what a model computes inside the block, forward and backward, and draw it afterwards.
 
     The block may hold one training step or several; the last complete one is drawn, and channels count as dead only
@@ -40,7 +52,7 @@ class capture:  # noqa: N801 - used like a function
         self._steps = 0
         self._current = _Watched(model is not None)
         self._complete: _Watched | None = None
-        self._activity: dict[tuple[Any, ...], tuple[np.ndarray, int]] = {}
+        self._activity: dict[tuple[Any, ...], Activity] = {}
         self._names = named_parameters(model)
         self._stack: ExitStack | None = None
         self._updates: dict[int, float] | None = None
@@ -109,15 +121,11 @@ class capture:  # noqa: N801 - used like a function
         """Which channels were active in any step so far."""
         batched = watched.batched()
         for index, (call, ordinal) in enumerate(zip(watched.calls, ordinals(watched.calls), strict=True)):
-            passing = rectified(call, index in batched)
-            if passing is None:
-                continue
-            key = activity_key(call, ordinal)
-            alive, seen = passing[0], call.shape[0] if index in batched else 1
-            before = self._activity.get(key)
-            if before is not None and before[0].shape == alive.shape:
-                alive, seen = alive | before[0], seen + before[1]
-            self._activity[key] = (alive, seen)
+            activity = activity_of(call, array_of(watched.calls, call.sources[0]), index in batched)
+            if activity is not None:
+                key = activity_key(call, ordinal)
+                known = self._activity.get(key)
+                self._activity[key] = known.joined(activity) if known is not None else activity
 
     # -- reading --
 
@@ -162,7 +170,14 @@ class _Watched:
         self.output: int | None = None
 
     def record(
-        self, node: Any, op: Any, args: tuple[Any, ...], options: dict[str, Any], out: Any, path: str, names: dict[int, Any]
+        self,
+        node: Any,
+        op: Any,
+        args: tuple[Any, ...],
+        options: dict[str, Any],
+        out: Any,
+        path: str,
+        names: dict[int, Any],
     ) -> None:
         sources = [self._source(arg, position, op, path, names) for position, arg in enumerate(args)]
         parts = path.split(".") if path else []

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from viz import wording
 from viz.folding import Card, Diagram, counted
 from viz.judging import update_glyph, update_text
-from viz.markup import cell, esc, fixed, lines, table, text, width_of
-from viz.measure import HISTOGRAM
+from viz.markup import fixed, lines, table, text, width_of
 from viz.palette import Theme
 from viz.pictures import Album, strip_cells
 from viz.trace import Node, Parameter
@@ -86,20 +85,19 @@ def _maps(diagram: Diagram, card: Card, style: Style, album: Album, width: float
     side = (width - 2 * 48 - 14) / 2
     rows = []
     lead = next((p for p in card.parameters if "weight" in p.thumbs), None) if card.family != "group" else None
-    pairs = []
+    pairs = []  # of a strip on the left and one on the right, each with its caption
     if lead is not None:
-        pairs.append((lead.thumbs.get("weight"), "filters", lead.thumbs.get("grad"), "∂W", None, None))
+        pairs.append((lead.thumbs.get("weight"), "filters", lead.thumbs.get("grad"), "∂W"))
     if card.nodes and card.kind != "loss":
-        out, grad = card.last.thumbs.get("out"), card.last.thumbs.get("grad")
-        shared = _shared_scale(diagram) if style.shared_thumbs else None
-        pairs.append((out, "out", grad, "∂L", None, shared))
-    for left, left_words, right, right_words, left_scale, right_scale in pairs:
-        if left is None and right is None:
-            continue
-        row = strip_cells(album, left, left_words, theme, width=side, height=28, scale=left_scale)
-        row += [fixed("", 10, 1)]
-        row += strip_cells(album, right, right_words, theme, width=side, height=28, scale=right_scale)
-        rows.append(table([row], CELLPADDING=1))
+        pairs.append((card.last.thumbs.get("out"), "out", card.last.thumbs.get("grad"), "∂L"))
+    shared = _shared_scale(diagram) if style.shared_thumbs else None
+    for left, left_words, right, right_words in pairs:
+        if left is not None or right is not None:
+            row = strip_cells(album, left, left_words, theme, width=side, height=28)
+            row.append(fixed("", 10, 1))
+            scale = shared if right_words == "∂L" else None
+            row += strip_cells(album, right, right_words, theme, width=side, height=28, scale=scale)
+            rows.append(table([row], CELLPADDING=1))
     return rows
 
 
@@ -170,12 +168,14 @@ def _remark(diagram: Diagram, card: Card) -> str:
 def rectifier_line(node: Node) -> str:
     """45% of units pass the gradient   no dead channel."""
     words = f"{wording.percent(node.active or 0.0)} of units pass the gradient"
-    if not node.dead:
+    if node.silent is None:
         return words
-    dead, channels, samples = node.dead
-    if not dead:
+    if not node.silent.channels:
         return f"{words}   no dead channel"
-    return f"{words}   {dead} of {channels} channels silent over {samples} samples"
+    steps = f" of {node.silent.steps} steps" if node.silent.steps > 1 else ""
+    return (
+        f"{words}   {node.silent.channels} of {node.silent.of} channels silent in {node.silent.samples} samples{steps}"
+    )
 
 
 def _loss_line(diagram: Diagram, card: Card) -> str:
@@ -184,11 +184,3 @@ def _loss_line(diagram: Diagram, card: Card) -> str:
     words = [f"L = {value:.4g}"] if value is not None else []
     formula = wording.loss_formula(card.nodes, step.batch if step else None)
     return "    ".join([*words, *([formula] if formula else [])])
-
-
-def range_of_histogram() -> str:
-    """What the axis of a histogram spans."""
-    return f"10^{HISTOGRAM[0] + 1} to 10^{HISTOGRAM[1] - 1}"
-
-
-__all__ = ["card_rows", "detail_of", "esc", "glyph", "histogram_blocks", "range_of_histogram", "rectifier_line", "title_row"]

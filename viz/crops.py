@@ -95,7 +95,15 @@ def _max_pool(
     """Two by two windows; pads and dilations are left out, their windows do not fit a plain rectangle."""
     x, kernel, stride = inputs[0], kernel_of(node), option(node, "stride")
     plain = _first(option(node, "padding")) == 0 and _first(option(node, "dilation") or 1) == 1
-    if x is None or y is None or len(kernel) != 2 or max(kernel) > 3 or not plain or y.ndim != 4 or min(y.shape[2:]) < 2:
+    if (
+        x is None
+        or y is None
+        or len(kernel) != 2
+        or max(kernel) > 3
+        or not plain
+        or y.ndim != 4
+        or min(y.shape[2:]) < 2
+    ):
         return {}
     channel, row, column = _largest(g[0]) if g is not None else (0, 0, 0)
     row, column = min(row, y.shape[2] - 2), min(column, y.shape[3] - 2)
@@ -110,7 +118,9 @@ def _max_pool(
             r, c = np.unravel_index(int(window.argmax()), window.shape)
             rings.append([int(r) + i * stride[0], int(c) + j * stride[1]])
     outputs = (slice(row, row + 2), slice(column, column + 2))
-    crops: Crops = {"forward": [Crop("x", _rows(pixels), "range", rings), Crop("max →", _rows(y[0, channel][outputs]), "range")]}
+    crops: Crops = {
+        "forward": [Crop("x", _rows(pixels), "range", rings), Crop("max →", _rows(y[0, channel][outputs]), "range")]
+    }
     if g is not None and sent[0] is not None:
         crops["backward"] = [
             Crop("∂y", _rows(g[0, channel][outputs])),

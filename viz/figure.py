@@ -146,9 +146,14 @@ class Figure:
         """Write the figure; the ending says how: .svg .html .png .pdf .dot .json .txt."""
         target = Path(path)
         writers: dict[str, Any] = {
-            ".svg": self.svg, ".html": self.html, ".png": self.png, ".pdf": self.pdf,
-            ".dot": self.dot, ".json": self.json, ".txt": self.text,
-        }  # fmt: skip
+            ".svg": self.svg,
+            ".html": self.html,
+            ".png": self.png,
+            ".pdf": self.pdf,
+            ".dot": self.dot,
+            ".json": self.json,
+            ".txt": self.text,
+        }
         if target.suffix.lower() not in writers:
             raise ValueError(f"viz: cannot save {target.name!r}: end it in one of {', '.join(writers)}")
         content = writers[target.suffix.lower()]()
@@ -228,7 +233,9 @@ class Figure:
             try:
                 if cost(diagram) <= HUGE or collapsed is None:
                     files = drawing.album.files
-                    return layout.lay_out(drawing.graph.source, format, dpi=dpi, images=files, timeout=self.options.timeout)
+                    return layout.lay_out(
+                        drawing.graph.source, format, dpi=dpi, images=files, timeout=self.options.timeout
+                    )
             except layout.LayoutTimeout:
                 if collapsed is None:
                     raise

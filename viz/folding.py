@@ -164,9 +164,7 @@ def _drawn(trace: Trace) -> list[Node]:
     return [node for node in trace.nodes if node.kind != "constant"]
 
 
-def _folded(
-    trace: Trace, key: Callable[[Node], Key], *, depth: int, max_nodes: int, note: str = ""
-) -> Diagram:
+def _folded(trace: Trace, key: Callable[[Node], Key], *, depth: int, max_nodes: int, note: str = "") -> Diagram:
     grouped: dict[Key, list[Node]] = defaultdict(list)
     for node in _drawn(trace):
         grouped[key(node)].append(node)
@@ -268,15 +266,15 @@ def _links(trace: Trace, owner: dict[int, Card]) -> list[Link]:
     grouped: dict[tuple[int, str], list[Edge]] = {}
     readers: Counter[int] = Counter(edge.source for edge in trace.edges)
     for edge in trace.edges:
-        source, target = owner.get(edge.source), owner.get(edge.target)
-        if source is not None and target is not None and source is not target:
-            grouped.setdefault((edge.source, target.id), []).append(edge)
+        start, end = owner.get(edge.source), owner.get(edge.target)
+        if start is not None and end is not None and start is not end:
+            grouped.setdefault((edge.source, end.id), []).append(edge)
     links = []
-    for (start, target), edges in grouped.items():
-        tensor = by_id[start]
-        grad = _summed(tensor, edges, readers[start], by_id)
+    for (number, target), edges in grouped.items():
+        tensor = by_id[number]
+        grad = _summed(tensor, edges, readers[number], by_id)
         wanted = any(edge.differentiable for edge in edges)
-        links.append(Link(owner[start].id, target, tensor, grad, wanted))
+        links.append(Link(owner[number].id, target, tensor, grad, wanted))
     return links
 
 

@@ -19,7 +19,9 @@ EXPLODES = 10.0  # a gain above this multiple of it
 EXPLODED = 2.0  # decades above the reference
 VANISHED = -2.0  # decades below it, behind a card that shrinks
 FADED = -4.0  # decades below it, with no single culprit
-DEAD_SHARE = 0.5  # of a rectifier's channels, over the window
+DEAD_SHARE = 0.5  # of a rectifier's channels silent; one batch proves little
+DEAD_SHARE_OF_MANY = 1 / 8  # the same over at least so many steps
+MANY_STEPS = 10
 
 # Most severe first.
 KINDS = ("nan", "inf", "exploding", "shrinks", "vanishing", "dead", "no-grad", "unused", "frozen")
@@ -106,7 +108,9 @@ def _mark_nonfinite(card: Card, first_forward: bool, first_backward: bool) -> No
             card.marks.append(Mark(kind, badge, share, message))
             return
     if first_backward:
-        card.marks.append(Mark("nan", "NaN · FIRST", None, "the gradient it sends on is not finite; FIRST in backward order"))
+        card.marks.append(
+            Mark("nan", "NaN · FIRST", None, "the gradient it sends on is not finite; FIRST in backward order")
+        )
 
 
 def _mark_gain(card: Card) -> None:
@@ -145,14 +149,19 @@ def _mark_vanishing(card: Card, diagram: Diagram, shrinking: set[str]) -> None:
 
 
 def _mark_dead(card: Card) -> None:
-    judged = [node for node in card.nodes if node.dead and node.dead[1] > 0]
-    worst = max(judged, key=lambda node: node.dead[0] / node.dead[1], default=None)
+    """Silent channels are dead if most are, if they were over many steps, or if they are far below zero."""
+    rectifiers = [node.silent for node in card.nodes if node.silent is not None]
+    worst = max(rectifiers, key=lambda s: (s.far / s.of, s.channels / s.of), default=None)
     if worst is None:
         return
-    dead, channels, samples = worst.dead
-    if dead / channels > DEAD_SHARE or (dead == channels):
-        message = f"{dead} of {channels} channels were never active in {samples} samples, so no gradient passes them"
-        card.marks.append(Mark("dead", f"{dead}/{channels} DEAD", dead / channels, message))
+    limit = DEAD_SHARE_OF_MANY if worst.steps >= MANY_STEPS else DEAD_SHARE
+    window = f"{worst.samples} samples" + (f" of {worst.steps} steps" if worst.steps > 1 else "")
+    if worst.channels / worst.of > limit or worst.channels == worst.of:
+        message = f"{worst.channels} of {worst.of} channels were never active in {window}, so no gradient passes them"
+        card.marks.append(Mark("dead", f"{worst.channels}/{worst.of} DEAD", worst.channels / worst.of, message))
+    elif worst.far:
+        message = f"{worst.far} of {worst.of} channels stayed far below zero in {window}, so no gradient passes them"
+        card.marks.append(Mark("dead", f"{worst.far}/{worst.of} DEAD", worst.far / worst.of, message))
 
 
 def _mark_parameters(card: Card, diagram: Diagram) -> None:
@@ -163,7 +172,9 @@ def _mark_parameters(card: Card, diagram: Diagram) -> None:
         unused = [p for p in without if not p.reached]
         silent = [p for p in without if p.reached]
         if unused:
-            reason = "its result does not reach the loss" if any(p.ran for p in unused) else "the forward pass never read it"
+            reason = (
+                "its result does not reach the loss" if any(p.ran for p in unused) else "the forward pass never read it"
+            )
             message = f"{_names(unused)} unused by the loss: {reason}"
             card.marks.append(Mark("unused", "NO GRAD · unused by the loss", float(len(unused)), message))
         if silent:

@@ -76,8 +76,8 @@ def lay_out(
     found = engines()
     if not found:
         raise EngineNotFound(
-            'viz: no layout engine found; `pip install "tinygrad_cnn[viz]"` installs one (Graphviz inside pygraphviz, no '
-            "system package needed). Without it .dot, .json and .txt can still be saved"
+            'viz: no layout engine found; `pip install "tinygrad_cnn[viz]"` installs one (Graphviz inside pygraphviz, '
+            "no system package needed). Without it .dot, .json and .txt can still be saved"
         )
     if format in ("png", "pdf") and _draws_boxes():
         warnings.warn(_WITHOUT_FONTS, RuntimeWarning, stacklevel=3)

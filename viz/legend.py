@@ -26,8 +26,17 @@ _MEANING = {
     "unused": "the loss does not depend on it",
     "frozen": "requires_grad is False",
 }
-_WORD = {"nan": "NaN", "inf": "Inf", "exploding": "▲ EXPLODING", "shrinks": "SHRINKS", "vanishing": "▼ VANISHING",
-         "dead": "DEAD", "no-grad": "NO GRAD", "unused": "UNUSED", "frozen": "FROZEN"}  # fmt: skip
+_WORD = {
+    "nan": "NaN",
+    "inf": "Inf",
+    "exploding": "▲ EXPLODING",
+    "shrinks": "SHRINKS",
+    "vanishing": "▼ VANISHING",
+    "dead": "DEAD",
+    "no-grad": "NO GRAD",
+    "unused": "UNUSED",
+    "frozen": "FROZEN",
+}
 
 
 def heading(diagram: Diagram, level: str, facts: str, banner: str, theme: Theme) -> str:
@@ -76,7 +85,9 @@ def _ramp(scale: str, theme: Theme) -> str:
     note = text("dashed below −2", theme.muted, 8)
     bar = table([swatches, numbers])
     left = WIDTH - 220 - 30 * len(_STEPS) - 10
-    return table([[fixed(words, 220, 22, ALIGN="LEFT"), cell(bar), fixed("", 10, 22), fixed(note, left, 22, ALIGN="LEFT")]])
+    return table(
+        [[fixed(words, 220, 22, ALIGN="LEFT"), cell(bar), fixed("", 10, 22), fixed(note, left, 22, ALIGN="LEFT")]]
+    )
 
 
 def _swatch(f: float, theme: Theme) -> str:
@@ -86,12 +97,29 @@ def _swatch(f: float, theme: Theme) -> str:
 def _keys(diagram: Diagram, show: Collection[str], theme: Theme) -> list[str]:
     rows: list[str] = []
     if "thumbs" in show and any(card.nodes and card.last.thumbs for card in diagram.cards):
-        words = [text(w, theme.muted, 8) for w in ("maps:  0", "max", "−max", "+max", "the scale of a strip stands beside it")]
+        words = [
+            text(w, theme.muted, 8)
+            for w in ("maps:  0", "max", "−max", "+max", "the scale of a strip stands beside it")
+        ]
         bars = (_bar(CIVIDIS), _bar(PUOR))
-        rows.append(_row((words[0], 46), (bars[0], 72), (words[1], 44), (words[2], 32), (bars[1], 72), (words[3], 54), (words[4], 0)))
+        rows.append(
+            _row(
+                (words[0], 46),
+                (bars[0], 72),
+                (words[1], 44),
+                (words[2], 32),
+                (bars[1], 72),
+                (words[3], 54),
+                (words[4], 0),
+            )
+        )
     if "stats" in show and any(card.parameters for card in diagram.cards):
         low, high = HISTOGRAM[0] + 1, HISTOGRAM[1] - 1
-        row = text("update/weight  ", theme.muted, 8) + text("●", theme.good, 8) + text(" 10^-4 to 10^-2   ", theme.muted, 8)
+        row = (
+            text("update/weight  ", theme.muted, 8)
+            + text("●", theme.good, 8)
+            + text(" 10^-4 to 10^-2   ", theme.muted, 8)
+        )
         row += text("▲", theme.bad, 8) + text(" above   ", theme.muted, 8) + text("▼", theme.bad, 8)
         row += text(" below       ", theme.muted, 8) + text("▁▃█▃", theme.backward, 8, mono=True)
         row += text(f" log10|∂W| from {low} to {high}".replace("-", "−"), theme.muted, 8)

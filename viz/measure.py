@@ -93,7 +93,7 @@ def _colour_samples(array: np.ndarray) -> Thumb:
 
 
 def shrunk(tile: np.ndarray, side: int = SIDE) -> np.ndarray:
-    """A map of at most `side` pixels a side: each block becomes its value of largest magnitude, so nothing washes out."""
+    """A map of at most `side` pixels a side: each block becomes its value of largest magnitude, so none is lost."""
     tile = np.asarray(tile, dtype=np.float64)
     for axis in (0, 1):
         length = tile.shape[axis]
@@ -108,9 +108,7 @@ def shrunk(tile: np.ndarray, side: int = SIDE) -> np.ndarray:
     return tile
 
 
-def quantised(
-    tiles: np.ndarray, *, signed: bool | None = None, of: int | None = None, low: float = 0.0
-) -> Thumb:
+def quantised(tiles: np.ndarray, *, signed: bool | None = None, of: int | None = None, low: float = 0.0) -> Thumb:
     """Maps (n, H, W) in 8 bits, with one scale for all; signed None: by whether any value is negative."""
     tiles = np.asarray(tiles, dtype=np.float64)
     finite = np.isfinite(tiles)
@@ -126,11 +124,11 @@ def quantised(
     return Thumb("signed" if signed else "range", list(tiles.shape), scale, _encoded(pixels), of or len(tiles), low)
 
 
-def channels_active(output: np.ndarray, *, batched: bool) -> np.ndarray:
-    """Which channels (axis 1 with a batch axis, else axis 0) have a positive value anywhere; shape (C,)."""
-    channel = 1 if batched and output.ndim > 1 else 0
-    others = tuple(axis for axis in range(output.ndim) if axis != channel)
-    return np.asarray((output > 0).any(axis=others)).reshape(-1)
+def highest_by_channel(values: np.ndarray, *, batched: bool) -> np.ndarray:
+    """The largest value of each channel (axis 1 with a batch axis, else axis 0); shape (C,)."""
+    channel = 1 if batched and values.ndim > 1 else 0
+    others = tuple(axis for axis in range(values.ndim) if axis != channel)
+    return np.asarray(values.max(axis=others), dtype=np.float64).reshape(-1)
 
 
 def _encoded(pixels: np.ndarray) -> str:

@@ -43,7 +43,13 @@ def draw(diagram: Diagram, style: Style, facts: str, banner: str) -> Drawing:
     theme, drawing = style.theme, Drawing(new_graph(diagram, style))
     graph = drawing.graph
     with graph.subgraph(name="cluster_page") as page:
-        page.attr(label=label(heading(diagram, "module", facts, banner, theme)), peripheries="0", margin="0", style="", labeljust="c")
+        page.attr(
+            label=label(heading(diagram, "module", facts, banner, theme)),
+            peripheries="0",
+            margin="0",
+            style="",
+            labeljust="c",
+        )
         _containers(page, diagram, style, drawing.album)
         for link in diagram.links:
             _link(page, diagram, link, style)
@@ -57,9 +63,16 @@ def new_graph(diagram: Diagram, style: Style) -> graphviz.Digraph:
     graph = graphviz.Digraph(name=plain(diagram.trace.title or "computation"))
     quick = {"nslimit": "2", "splines": "line"} if style.quick else {"splines": "true"}
     graph.attr(
-        "graph", fontname=FONT, bgcolor=theme.page, pad="0.25", nodesep="0.4", ranksep="0.3",
-        rankdir=style.direction, outputorder="edgesfirst", **quick,
-    )  # fmt: skip
+        "graph",
+        fontname=FONT,
+        bgcolor=theme.page,
+        pad="0.25",
+        nodesep="0.4",
+        ranksep="0.3",
+        rankdir=style.direction,
+        outputorder="edgesfirst",
+        **quick,
+    )
     graph.attr("node", shape="plain", fontname=FONT, fontsize="10")
     graph.attr("edge", fontname=FONT, fontsize="9", fontcolor=theme.muted, arrowhead="normal")
     return graph
@@ -68,38 +81,42 @@ def new_graph(diagram: Diagram, style: Style) -> graphviz.Digraph:
 # ---- containers and cards --------------------------------------------------------------------------------------
 
 
-def _containers(graph: graphviz.Digraph, diagram: Diagram, style: Style, album: Album) -> None:
-    """Cards in forward order, each inside the rounded frames of its containers; iterative, for deep nests too."""
+Frame = tuple[str, ...]
+
+
+def _containers(page: graphviz.Digraph, diagram: Diagram, style: Style, album: Album) -> None:
+    """Cards in forward order, each inside the rounded frames of its containers; no recursion, however deep the nest."""
     known = set(diagram.clusters)
-    members: dict[tuple[str, ...], list[Card]] = {}
+    frames: dict[Frame, graphviz.Digraph] = {(): page}
+    for number, frame in enumerate(diagram.clusters):
+        frames[frame] = graphviz.Digraph(name=f"cluster_c{number}")
+        frames[frame].attr(**_frame_look(diagram, frame, known, style.theme))
     for card in diagram.cards:
-        frame = next((c for i in range(len(card.cluster), 0, -1) if (c := card.cluster[:i]) in known), ())
-        members.setdefault(frame, []).append(card)
-    children: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
-    for cluster in sorted(known, key=len, reverse=True):
-        parent = next((p for i in range(len(cluster) - 1, 0, -1) if (p := cluster[:i]) in known), ())
-        children.setdefault(parent, []).append(cluster)
-    order = {cluster: i for i, cluster in enumerate(diagram.clusters)}
-    frames = {(): graph}
-    for cluster in sorted(known, key=lambda c: (len(c), order[c])):
-        frames[cluster] = graphviz.Digraph(name=f"cluster_c{order[cluster]}")
-    for frame, cards in members.items():
-        for card in cards:
-            _card(frames[frame], diagram, card, style, album)
-    for cluster in sorted(known, key=lambda c: (-len(c), order[c])):
-        parent = next((p for i in range(len(cluster) - 1, 0, -1) if (p := cluster[:i]) in known), ())
-        inner = frames[cluster]
-        depth = sum(1 for i in range(1, len(cluster)) if cluster[:i] in known)
-        name = ".".join(part.rpartition(":")[0] for part in cluster)
-        kind = next((m.type for m in diagram.trace.modules if m.path == name), "")
-        call = int(cluster[-1].rpartition(":")[2])
-        theme = style.theme
-        inner.attr(
-            label=label(text(name, theme.muted, 11, bold=True, room=300) + text(f"   {kind}" if kind else "", theme.muted, 9) + _call(call, theme)), labeljust="l",
-            style="rounded,filled", color=theme.cluster_edge, fillcolor=theme.clusters[depth % len(theme.clusters)],
-            margin="12",
-        )  # fmt: skip
-        frames[parent].subgraph(inner)
+        _card(frames[_innermost(card.cluster, known)], diagram, card, style, album)
+    for frame in sorted(diagram.clusters, key=lambda f: -len(f)):  # inner frames are complete before their outer one
+        frames[_innermost(frame[:-1], known)].subgraph(frames[frame])
+
+
+def _innermost(cluster: Frame, known: set[Frame]) -> Frame:
+    """The smallest drawn frame around a cluster."""
+    return next((cluster[:i] for i in range(len(cluster), 0, -1) if cluster[:i] in known), ())
+
+
+def _frame_look(diagram: Diagram, frame: Frame, known: set[Frame], theme: Theme) -> dict[str, str]:
+    path = ".".join(part.rpartition(":")[0] for part in frame)
+    kind = next((m.type for m in diagram.trace.modules if m.path == path), "")
+    depth = sum(1 for i in range(1, len(frame)) if frame[:i] in known)
+    words = text(path, theme.muted, 11, bold=True, room=300)
+    words += text(f"   {kind}" if kind else "", theme.muted, 9)
+    words += _call(int(frame[-1].rpartition(":")[2]), theme)
+    return {
+        "label": label(words),
+        "labeljust": "l",
+        "style": "rounded,filled",
+        "color": theme.cluster_edge,
+        "fillcolor": theme.clusters[depth % len(theme.clusters)],
+        "margin": "12",
+    }
 
 
 def _call(call: int, theme: Theme) -> str:
@@ -113,9 +130,14 @@ def _card(graph: graphviz.Digraph, diagram: Diagram, card: Card, style: Style, a
     rows = [title_row(diagram, card, theme, WIDTH - 14), *card_rows(diagram, card, style, album, WIDTH - 14)]
     body = table(
         (cell(row, ALIGN="LEFT") for row in rows),
-        BORDER=2 if mark else 1, COLOR=edge, STYLE="ROUNDED" + (",DASHED" if mark and mark.kind in ("unused", "no-grad") else ""),
-        BGCOLOR=theme.card, CELLSPACING=2, CELLPADDING=2, WIDTH=WIDTH,
-    )  # fmt: skip
+        BORDER=2 if mark else 1,
+        COLOR=edge,
+        STYLE="ROUNDED" + (",DASHED" if mark and mark.kind in ("unused", "no-grad") else ""),
+        BGCOLOR=theme.card,
+        CELLSPACING=2,
+        CELLPADDING=2,
+        WIDTH=WIDTH,
+    )
     ported = _with_ports(body, style, _words_above(diagram, card, style), _words_below(diagram, card, style))
     straight = {"group": "spine"} if card.spine else {}
     graph.node(card.id, label=label(ported), id=card.id, tooltip=plain(_tooltip(diagram, card)), **straight)
@@ -129,7 +151,10 @@ def _words_above(diagram: Diagram, card: Card, style: Style) -> list[str]:
     if len(links) <= 1:
         return [gradient_words(diagram, link, style) for link in links]
     names = [diagram.card(link.source).name for link in links]
-    return [f"{gradient_words(diagram, link, style)} to {name}".removeprefix("‖∂L‖ ") for link, name in zip(links, names, strict=True)]
+    return [
+        f"{gradient_words(diagram, link, style)} to {name}".removeprefix("‖∂L‖ ")
+        for link, name in zip(links, names, strict=True)
+    ]
 
 
 def _words_below(diagram: Diagram, card: Card, style: Style) -> tuple[str, str]:
@@ -175,7 +200,9 @@ def _tooltip(diagram: Diagram, card: Card) -> str:
     if card.nodes:
         parts.append(f"output {wording.shape_of(card.last.shape)}")
     if card.out is not None:
-        parts.append(f"gradient at the output: per sample {wording.number(card.out.flow)}, rms {wording.number(card.out.rms)}")
+        parts.append(
+            f"gradient at the output: per sample {wording.number(card.out.flow)}, rms {wording.number(card.out.rms)}"
+        )
     if card.gain is not None:
         parts.append(f"gain {wording.factor(card.gain)}")
     parts.extend(mark.message for mark in card.marks)
@@ -193,35 +220,65 @@ def _link(graph: graphviz.Digraph, diagram: Diagram, link: Link, style: Style) -
     weight = "8" if link.spine else "1"
     words = f"  {shape}  " if labelled and "shapes" in style.show else ""
     graph.edge(
-        f"{link.source}:fo:{down}", f"{link.target}:fi:{up}", id=f"{name}-f", color=theme.forward, penwidth="1.3",
-        arrowsize="0.6", label=words, tooltip=plain(f"{shape} {link.tensor.dtype}"), weight=weight,
-    )  # fmt: skip
+        f"{link.source}:fo:{down}",
+        f"{link.target}:fi:{up}",
+        id=f"{name}-f",
+        color=theme.forward,
+        penwidth="1.3",
+        arrowsize="0.6",
+        label=words,
+        tooltip=plain(f"{shape} {link.tensor.dtype}"),
+        weight=weight,
+    )
     if diagram.trace.backward != "full" or "grads" not in style.show:
         return
     words = f"  {gradient_words(diagram, link, style)}  " if labelled else ""
     graph.edge(
-        f"{link.source}:gi:{down}", f"{link.target}:go:{up}", id=f"{name}-g", dir="back", label=words,
-        fontcolor=theme.backward_text, weight=weight, **gradient_line(diagram, link, style),
-    )  # fmt: skip
+        f"{link.source}:gi:{down}",
+        f"{link.target}:go:{up}",
+        id=f"{name}-g",
+        dir="back",
+        label=words,
+        fontcolor=theme.backward_text,
+        weight=weight,
+        **gradient_line(diagram, link, style),
+    )
 
 
 def gradient_line(diagram: Diagram, link: Link, style: Style) -> dict[str, str]:
     """How the gradient of a link looks: width and colour say how large it is."""
     theme, m = style.theme, link.grad
     if m is None:
-        return {"color": theme.stopped, "penwidth": "1", "style": "dotted", "arrowtail": "tee", "arrowsize": "0.8",
-                "tooltip": gradient_words(diagram, link, style)}  # fmt: skip
+        return {
+            "color": theme.stopped,
+            "penwidth": "1",
+            "style": "dotted",
+            "arrowtail": "tee",
+            "arrowsize": "0.8",
+            "tooltip": gradient_words(diagram, link, style),
+        }
     shape = wording.shape_of(link.tensor.shape)
-    tip = f"gradient {shape}: per sample {wording.number(m.flow)}, rms {wording.number(m.rms)}, largest {wording.number(m.largest)}"
+    sizes = f"per sample {wording.number(m.flow)}, rms {wording.number(m.rms)}, largest {wording.number(m.largest)}"
+    tip = f"gradient {shape}: {sizes}"
     if m.nan or m.inf:
-        return {"color": theme.ink, "penwidth": "3", "style": "dashed", "arrowtail": "normal", "arrowsize": "0.8",
-                "tooltip": tip}  # fmt: skip
+        return {
+            "color": theme.ink,
+            "penwidth": "3",
+            "style": "dashed",
+            "arrowtail": "normal",
+            "arrowsize": "0.8",
+            "tooltip": tip,
+        }
     f = shown_decades(diagram, link, style.scale)
     width = flow_width(f)
     return {
-        "color": flow_colour(f, theme), "penwidth": f"{width:.2f}", "arrowtail": "normal",
-        "arrowsize": f"{0.42 + 0.09 * width:.2f}", "style": "dashed" if f < -2 else "solid", "tooltip": tip,
-    }  # fmt: skip
+        "color": flow_colour(f, theme),
+        "penwidth": f"{width:.2f}",
+        "arrowtail": "normal",
+        "arrowsize": f"{0.42 + 0.09 * width:.2f}",
+        "style": "dashed" if f < -2 else "solid",
+        "tooltip": tip,
+    }
 
 
 def gradient_words(diagram: Diagram, link: Link, style: Style, *, gain: bool = True) -> str:
@@ -255,5 +312,3 @@ def shown_decades(diagram: Diagram, link: Link, scale: str) -> float:
 def _update_of(diagram: Diagram, link: Link) -> float | None:
     """The largest update/weight of the card that a gradient has just left."""
     return max((p.update for p in diagram.card(link.target).parameters if p.update is not None), default=None)
-
-

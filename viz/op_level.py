@@ -30,7 +30,9 @@ def draw(diagram: Diagram, style: Style, facts: str, banner: str) -> Drawing:
     full = diagram.trace.backward == "full" and "grads" in style.show
     grads_drawn: set[int] = set()
     with graph.subgraph(name="cluster_page") as page:
-        page.attr(label=label(heading(diagram, "operation", facts, banner, theme)), peripheries="0", margin="0", labeljust="c")
+        page.attr(
+            label=label(heading(diagram, "operation", facts, banner, theme)), peripheries="0", margin="0", labeljust="c"
+        )
         for card in diagram.cards:
             _rung(page, diagram, card, style, full, grads_drawn)
         for link in diagram.links:
@@ -50,7 +52,9 @@ def _rung(
     forward, backward = f"f{card.id}", f"b{card.id}"
     with page.subgraph() as same:
         same.attr(rank="same")
-        same.node(forward, label=label(_forward(diagram, card, style)), id=forward, tooltip=plain(_tip(card)), group="f")
+        same.node(
+            forward, label=label(_forward(diagram, card, style)), id=forward, tooltip=plain(_tip(card)), group="f"
+        )
         if card.parameters:
             same.node(f"p{card.id}", label=label(_parameters(card, theme)), id=f"p{card.id}")
         if full and _has_backward(diagram, card):
@@ -63,8 +67,17 @@ def _rung(
         page.edge(f"p{card.id}", f"{forward}:card:w", color=theme.forward, penwidth="1.2", arrowsize="0.6", weight="5")
     if full and _has_backward(diagram, card):
         if card.kind != "input":
-            page.edge(f"{forward}:card:e", f"{backward}:card:w", style="dotted", color=theme.rung, penwidth="1.2",
-                      arrowsize="0.5", arrowhead="vee", weight="3", tooltip=plain(_saved(card)))  # fmt: skip
+            page.edge(
+                f"{forward}:card:e",
+                f"{backward}:card:w",
+                style="dotted",
+                color=theme.rung,
+                penwidth="1.2",
+                arrowsize="0.5",
+                arrowhead="vee",
+                weight="3",
+                tooltip=plain(_saved(card)),
+            )
         if with_grads:
             line = _parameter_line(diagram, card, style)
             page.edge(f"{backward}:card:e", f"g{card.id}:w", weight="5", **line)
@@ -104,8 +117,13 @@ def _backward(diagram: Diagram, card: Card, style: Style) -> str:
     links = [link for link in diagram.links if link.target == card.id]
     if card.kind == "input":
         name = f"∂L/∂{card.name}"
-        rows = [text(name, theme.backward, 11, bold=True) + text(f"   ‖∂L‖ {wording.number(card.out.flow if card.out else None)}", theme.muted, 9)]
-        return _framed(rows, BACKWARD, theme.backward_edge, theme.backward_card, card, theme, above="", below=_sum(diagram, card))
+        rows = [
+            text(name, theme.backward, 11, bold=True)
+            + text(f"   ‖∂L‖ {wording.number(card.out.flow if card.out else None)}", theme.muted, 9)
+        ]
+        return _framed(
+            rows, BACKWARD, theme.backward_edge, theme.backward_card, card, theme, above="", below=_sum(diagram, card)
+        )
     title = text(f"{card.name}.backward", theme.backward, 11, bold=True, room=BACKWARD - 100)
     if card.gain is not None and card.judged:
         title += text(f"   ‖·‖ {wording.factor(card.gain)}", theme.backward_text, 9, bold=True)
@@ -116,7 +134,9 @@ def _backward(diagram: Diagram, card: Card, style: Style) -> str:
     if "thumbs" in style.show:
         rows += _crops(card.last.crops.get("backward", []), theme, BACKWARD - 16)
     above = "   ".join(dict.fromkeys(_arriving(diagram, link, style) for link in links))
-    return _framed(rows, BACKWARD, theme.backward_edge, theme.backward_card, card, theme, above=above, below=_sum(diagram, card))
+    return _framed(
+        rows, BACKWARD, theme.backward_edge, theme.backward_card, card, theme, above=above, below=_sum(diagram, card)
+    )
 
 
 def _sum(diagram: Diagram, card: Card) -> str:
@@ -127,7 +147,9 @@ def _sum(diagram: Diagram, card: Card) -> str:
 
 def _arriving(diagram: Diagram, link: Link, style: Style) -> str:
     words = gradient_words(diagram, link, style, gain=False)
-    return words + (f"   rms {wording.number(link.grad.rms)}" if style.scale == "flow" and link.grad is not None else "")
+    return words + (
+        f"   rms {wording.number(link.grad.rms)}" if style.scale == "flow" and link.grad is not None else ""
+    )
 
 
 def _saved(card: Card) -> str:
@@ -136,10 +158,17 @@ def _saved(card: Card) -> str:
 
 
 def _framed(
-    rows: list[str], width: int, edge: str, background: str, card: Card, theme: Theme,
-    *, above: str | None = None, below: str = "",
+    rows: list[str],
+    width: int,
+    edge: str,
+    background: str,
+    card: Card,
+    theme: Theme,
+    *,
+    above: str | None = None,
+    below: str = "",
 ) -> str:
-    """A rounded card with ports at the middle of its top and bottom; on the backward side with lanes and marks."""  # fmt: skip
+    """A rounded card with ports at the middle of its top and bottom; on the backward side with lanes and marks."""
     backward = above is not None
     marks = card.marks[:2] if backward else []
     cells = [cell(row, ALIGN="LEFT") for row in rows]
@@ -150,9 +179,15 @@ def _framed(
         badge = fixed(shown, wide, 15, BGCOLOR=back, STYLE="ROUNDED")
         cells.append(cell(table([[badge, fixed("", width - 14 - wide, 1)]]), ALIGN="LEFT"))
     body = table(
-        cells, BORDER=2 if marks else 1, COLOR=theme.badges[marks[0].kind][0] if marks else edge, STYLE="ROUNDED",
-        BGCOLOR=background, CELLSPACING=1, CELLPADDING=3, WIDTH=width,
-    )  # fmt: skip
+        cells,
+        BORDER=2 if marks else 1,
+        COLOR=theme.badges[marks[0].kind][0] if marks else edge,
+        STYLE="ROUNDED",
+        BGCOLOR=background,
+        CELLSPACING=1,
+        CELLPADDING=3,
+        WIDTH=width,
+    )
     ports = [fixed("", width, 1, PORT="n"), cell(body, PORT="card"), fixed("", width, 1, PORT="s")]
     if not backward:
         return table(ports)
@@ -163,7 +198,11 @@ def _framed(
 def _lane(words: str, width: int, theme: Theme) -> str:
     """Words to the right of the line through the middle of a card."""
     half = width / 2 - 8
-    return cell(table([[fixed("", half + 16, 13), fixed(text(words, theme.backward_text, 9, room=half), half, 13, ALIGN="LEFT")]]))
+    return cell(
+        table(
+            [[fixed("", half + 16, 13), fixed(text(words, theme.backward_text, 9, room=half), half, 13, ALIGN="LEFT")]]
+        )
+    )
 
 
 def _tip(card: Card) -> str:
@@ -186,8 +225,16 @@ def _parameters(card: Card, theme: Theme) -> str:
             )
         )
     rows += _and_more(card.parameters, theme)
-    return table(rows, BORDER=1, COLOR=theme.card_edge, STYLE="ROUNDED", BGCOLOR=theme.parameter_card,
-                 CELLSPACING=1, CELLPADDING=3, WIDTH=LEFT)  # fmt: skip
+    return table(
+        rows,
+        BORDER=1,
+        COLOR=theme.card_edge,
+        STYLE="ROUNDED",
+        BGCOLOR=theme.parameter_card,
+        CELLSPACING=1,
+        CELLPADDING=3,
+        WIDTH=LEFT,
+    )
 
 
 def _parameter_gradients(parameters: list[Parameter], theme: Theme) -> str:
@@ -202,8 +249,16 @@ def _parameter_gradients(parameters: list[Parameter], theme: Theme) -> str:
         if len(p.shape) > 1 and (blocks := histogram_blocks(p.histogram)):
             rows.append(cell(text(blocks, theme.backward, 9, mono=True), ALIGN="LEFT"))
     rows += _and_more(parameters, theme)
-    return table(rows, BORDER=1, COLOR=theme.backward_edge, STYLE="ROUNDED", BGCOLOR=theme.backward_card,
-                 CELLSPACING=1, CELLPADDING=3, WIDTH=RIGHT)  # fmt: skip
+    return table(
+        rows,
+        BORDER=1,
+        COLOR=theme.backward_edge,
+        STYLE="ROUNDED",
+        BGCOLOR=theme.backward_card,
+        CELLSPACING=1,
+        CELLPADDING=3,
+        WIDTH=RIGHT,
+    )
 
 
 def _and_more(parameters: list[Parameter], theme: Theme) -> list[str]:
@@ -223,11 +278,24 @@ def _links(page: graphviz.Digraph, diagram: Diagram, link: Link, style: Style, f
     theme, name = style.theme, f"{link.source}-{link.target}"
     source, target = diagram.card(link.source), diagram.card(link.target)
     weight = "40" if int(link.target[1:]) == int(link.source[1:]) + 1 else "1"
-    page.edge(f"f{link.source}:s:s", f"f{link.target}:n:n", id=f"{name}-f", color=theme.forward, penwidth="1.4",
-              arrowsize="0.6", weight=weight)  # fmt: skip
+    page.edge(
+        f"f{link.source}:s:s",
+        f"f{link.target}:n:n",
+        id=f"{name}-f",
+        color=theme.forward,
+        penwidth="1.4",
+        arrowsize="0.6",
+        weight=weight,
+    )
     if full and _has_backward(diagram, source) and _has_backward(diagram, target):
-        page.edge(f"b{link.source}:s:s", f"b{link.target}:n:n", id=f"{name}-g", dir="back", weight=weight,
-                  **gradient_line(diagram, link, style))  # fmt: skip
+        page.edge(
+            f"b{link.source}:s:s",
+            f"b{link.target}:n:n",
+            id=f"{name}-g",
+            dir="back",
+            weight=weight,
+            **gradient_line(diagram, link, style),
+        )
 
 
 def _tapes(page: graphviz.Digraph, diagram: Diagram, full: bool) -> None:
@@ -285,4 +353,3 @@ def _colour(value: float, scale: float, kind: str) -> str:
     else:
         rgb = tuple(CIVIDIS[round(255 * max(value / scale if scale else 0.0, 0.0))])
     return "#{:02X}{:02X}{:02X}".format(*rgb)
-

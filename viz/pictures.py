@@ -32,10 +32,17 @@ class Album:
 
 
 def strip_cells(
-    album: Album, thumb: Thumb | None, caption: str, theme: Theme, *, width: float, height: float,
-    caption_width: float = 42, scale: float | None = None,
+    album: Album,
+    thumb: Thumb | None,
+    caption: str,
+    theme: Theme,
+    *,
+    width: float,
+    height: float,
+    caption_width: float = 42,
+    scale: float | None = None,
 ) -> list[str]:
-    """A caption with its scale and a strip of maps, as cells of fixed size; empty cells without a thumbnail."""  # fmt: skip
+    """A caption with its scale and a strip of maps, as cells of fixed size; empty cells without a thumbnail."""
     if thumb is None:
         return [fixed("", caption_width, 1), fixed("", 4, 1), fixed("", width, 1)]
     n, tall, wide = thumb.shape[:3]
@@ -48,7 +55,8 @@ def strip_cells(
     drawn = tile * n + gap * (n - 1)
     image = fixed(f'<IMG SRC="{album.add(pixels)}" SCALE="{"BOTH" if row else "TRUE"}"/>', drawn, max(high, 3))
     filler = [fixed("", width - drawn, 1)] if width - drawn >= 1 else []
-    words = f'{text(caption, theme.muted, 8)}<BR ALIGN="RIGHT"/>{text(_scale(thumb, scale), theme.muted, 6.5)}<BR ALIGN="RIGHT"/>'
+    lines = (text(caption, theme.muted, 8), text(_scale(thumb, scale), theme.muted, 6.5))
+    words = "".join(f'{line}<BR ALIGN="RIGHT"/>' for line in lines)
     if row:
         words = text(f"{caption} {_scale(thumb, scale)}", theme.muted, 6.5 if len(caption) > 5 else 7)
     caption_cell = cell(words, ALIGN="RIGHT", WIDTH=round(caption_width))
@@ -70,4 +78,10 @@ def _scale(thumb: Thumb, scale: float | None) -> str:
         return ""
     value = scale or thumb.scale
     low = number(thumb.low).replace("-", "−", 1)
-    return f"±{number(value)}" if thumb.kind == "signed" else f"{low} to {number(value)}" if thumb.low else f"0–{number(value)}"
+    return (
+        f"±{number(value)}"
+        if thumb.kind == "signed"
+        else f"{low} to {number(value)}"
+        if thumb.low
+        else f"0–{number(value)}"
+    )

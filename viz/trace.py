@@ -66,6 +66,17 @@ class Crop:
 
 
 @dataclass
+class Silent:
+    """Channels of a rectifier that were never active: how many, how many of them far below zero, out of how many."""
+
+    channels: int
+    far: int
+    of: int
+    samples: int  # over which they were watched
+    steps: int
+
+
+@dataclass
 class Node:
     """One operation, or one thing that came from outside: `kind` is "op", "input" or "constant"."""
 
@@ -84,7 +95,7 @@ class Node:
     batched: bool = False  # depends on the model's input and has its length along the first axis
     value: float | None = None  # of a scalar
     active: float | None = None  # share of units that pass the gradient, for rectifiers
-    dead: list[int] = field(default_factory=list)  # channels never active, channels, samples seen
+    silent: Silent | None = None
     out: Magnitude | None = None
     grad: Magnitude | None = None  # of the summed gradient at the output
     partial: dict[str, Magnitude] = field(default_factory=dict)  # gradient sent back by the consumers under a path

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cnn.core import tape
+from viz.assembling import assemble
 from viz.describing import modules_of, named_parameters, parameter_name
 from viz.figure import Figure, Options
-from viz.reading import Call, Gradients, Leaf, Outside, Reading, assemble
+from viz.reading import Call, Gradients, Leaf, Outside, Reading
 from viz.trace import Step, Trace
 
 
@@ -39,8 +40,8 @@ def trace_of(loss: Any, model: Any = None, *, title: str | None = None) -> Trace
     root = getattr(loss, "grad_fn", None)
     if root is None:
         raise ValueError(
-            "viz.graph: the tensor was not computed from anything that requires grad, so there is no tape to draw; was it "
-            "made under no_grad(), or with a frozen model?"
+            "viz.graph: the tensor was not computed from anything that requires grad, so there is no tape to draw; was "
+            "it made under no_grad(), or with a frozen model?"
         )
     nodes = nodes_under(root)
     freed = any(node.saved is None for node in nodes)
@@ -110,10 +111,18 @@ def _calls(nodes: list[Any], names: dict[int, Any]) -> tuple[list[Call], list[Le
                 sources.append(_outside(saved.get((node, position)), i <= last_inside, outsides))
         calls.append(
             Call(
-                node.op, node, sources, node.shape, str(node.dtype), node.options, node.path, counts,
-                i <= last_inside, saved.get(node),
+                node.op,
+                node,
+                sources,
+                node.shape,
+                str(node.dtype),
+                node.options,
+                node.path,
+                counts,
+                i <= last_inside,
+                saved.get(node),
             )
-        )  # fmt: skip
+        )
     return calls, list(leaves.values())
 
 

@@ -1,4 +1,4 @@
-"""What operations are called in a picture: families, hyper-parameters, formulas, and the gain that is neutral for each."""
+"""What operations are called in a picture: families, hyper-parameters, formulas, and the neutral gain of each."""
 
 from __future__ import annotations
 
@@ -14,10 +14,33 @@ _FAMILIES = (
     ("pooling", ("pool",)),
     ("normalization", ("batch_norm", "layer_norm", "group_norm", "instance_norm", "norm")),
     ("linear", ("linear", "matmul", "einsum", "embedding")),
-    ("activation", ("relu", "elu", "gelu", "silu", "swish", "sigmoid", "tanh", "softplus", "softmax", "dropout", "swish")),
-    ("shape", ("reshape", "flatten", "transpose", "permute", "squeeze", "expand", "broadcast", "pad", "cat", "stack",
-               "getitem", "flip", "roll", "astype", "alias", "moveaxis", "swapaxes")),
-)  # fmt: skip
+    (
+        "activation",
+        ("relu", "elu", "gelu", "silu", "swish", "sigmoid", "tanh", "softplus", "softmax", "dropout", "swish"),
+    ),
+    (
+        "shape",
+        (
+            "reshape",
+            "flatten",
+            "transpose",
+            "permute",
+            "squeeze",
+            "expand",
+            "broadcast",
+            "pad",
+            "cat",
+            "stack",
+            "getitem",
+            "flip",
+            "roll",
+            "astype",
+            "alias",
+            "moveaxis",
+            "swapaxes",
+        ),
+    ),
+)
 
 
 def family_of(op: str) -> str:
