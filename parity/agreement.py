@@ -22,17 +22,18 @@ def agree(
     order: int = 2,
     rtol: float = 1e-11,
     elementwise: bool = False,
+    precision: torch.dtype = torch.float64,
 ) -> None:
     """Raise AssertionError unless both functions give the same outputs, and the same gradients up to an order.
 
     Floating inputs get gradients, with a random integer upstream gradient that gets one too; the second order is that
     of the sum of the squared first gradients, and so on. The first order is taken twice, recorded and not, for these
     are different rules here. Errors are measured against the largest number of the array, or `elementwise` against
-    each number. PyTorch always computes in float64, so float32 inputs measure rounding; `rtol` is in units of 1 for
-    float64 and is to be chosen for float32.
+    each number. PyTorch computes in float64 unless another precision is given, so float32 inputs measure rounding.
     """
+    inputs = tuple(map(np.asarray, inputs))
     xs = [tc.tensor(a, requires_grad=a.dtype.kind == "f") for a in inputs]
-    ts = [_torch(a) for a in inputs]
+    ts = [_torch(a, precision) for a in inputs]
     before = [a.copy() for a in inputs]
     close = functools.partial(_close, rtol=rtol, elementwise=elementwise)
     with warnings.catch_warnings():
@@ -49,7 +50,7 @@ def agree(
     for k in range(1, order + 1):
         floating = [i for i, y in enumerate(ys) if y.dtype.kind == "f"]
         upstream = [rng.integers(-3, 4, ys[i].shape).astype(ys[i].dtype) for i in floating]
-        us, vs = [tc.tensor(u, requires_grad=True) for u in upstream], [_torch(u) for u in upstream]
+        us, vs = [tc.tensor(u, requires_grad=True) for u in upstream], [_torch(u, precision) for u in upstream]
         xs, ts = [x for x in xs if x.requires_grad], [t for t in ts if t.requires_grad]
         dxs, dts = _our_gradients([ys[i] for i in floating], xs, us), _their_gradients([zs[i] for i in floating], ts, vs)
         for i, (x, (dx, recorded), dt) in enumerate(zip(xs, dxs, dts, strict=True)):
@@ -85,9 +86,9 @@ def cases(count: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
     return decorate
 
 
-def normal(rng: np.random.Generator, *shape: int, dtype: Any = np.float64) -> np.ndarray:
-    """Standard normal numbers."""
-    return np.asarray(rng.standard_normal(shape), dtype)
+def normal(rng: np.random.Generator, *shape: int, scale: float = 1.0) -> np.ndarray:
+    """Normal numbers around 0."""
+    return np.asarray(rng.normal(0.0, scale, shape))
 
 
 def pick(rng: np.random.Generator, options: Sequence[Any]) -> Any:
@@ -98,10 +99,10 @@ def pick(rng: np.random.Generator, options: Sequence[Any]) -> Any:
 # ---- helpers ---------------------------------------------------------------------------------------------------
 
 
-def _torch(array: np.ndarray) -> torch.Tensor:
-    """The same numbers in memory of their own; all floating numbers in float64."""
+def _torch(array: np.ndarray, precision: torch.dtype) -> torch.Tensor:
+    """The same numbers in memory of their own."""
     tensor = torch.from_numpy(np.array(array, order="C"))
-    return tensor.double().requires_grad_() if array.dtype.kind == "f" else tensor
+    return tensor.to(precision).requires_grad_() if array.dtype.kind == "f" else tensor
 
 
 def _our_gradients(
@@ -146,7 +147,7 @@ def _close(
     if a.dtype.kind != "f":
         wrong = a != b
     else:
-        a = a.astype(np.float64)
+        a, b = a.astype(np.float64), b.astype(np.float64)
         finite = np.isfinite(a) & np.isfinite(b)
         size = np.abs(b) if elementwise else np.abs(b[np.isfinite(b)]).max(initial=1.0)
         with np.errstate(invalid="ignore", over="ignore"):

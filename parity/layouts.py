@@ -13,13 +13,13 @@ def _channels_last(x: np.ndarray) -> np.ndarray:
 
 
 def _negative_strides(x: np.ndarray) -> np.ndarray:
-    return np.flip(np.flip(x).copy())
+    return x if x.ndim == 0 else np.flip(np.flip(x).copy())
 
 
 def _every_second(x: np.ndarray) -> np.ndarray:
     """A step-2 view whose gaps are NaN: who reads them is found out."""
-    poison = np.full(tuple(2 * n for n in x.shape), np.nan if x.dtype.kind == "f" else 0).astype(x.dtype)
-    view = poison[tuple(slice(None, None, 2) for _ in x.shape)]
+    poison = np.full(tuple(2 * n for n in x.shape), np.nan if x.dtype.kind == "f" else 0, x.dtype)
+    view = poison[(*(slice(None, None, 2) for _ in x.shape), ...)]
     view[...] = x
     return view
 
@@ -29,7 +29,7 @@ def _transposed(x: np.ndarray) -> np.ndarray:
 
 
 def _read_only(x: np.ndarray) -> np.ndarray:
-    x = x.copy()
+    x = np.array(x)
     x.flags.writeable = False
     return x
 
@@ -41,8 +41,8 @@ def _broadcast(x: np.ndarray) -> np.ndarray:
 
 def _offset(x: np.ndarray) -> np.ndarray:
     """Inside a larger array, not at its start."""
-    padded = np.full(tuple(n + 3 for n in x.shape), np.nan if x.dtype.kind == "f" else 0).astype(x.dtype)
-    view = padded[tuple(slice(1, n + 1) for n in x.shape)]
+    padded = np.full(tuple(n + 3 for n in x.shape), np.nan if x.dtype.kind == "f" else 0, x.dtype)
+    view = padded[(*(slice(1, n + 1) for n in x.shape), ...)]
     view[...] = x
     return view
 

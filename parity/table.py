@@ -240,7 +240,7 @@ _row("F.interpolate", lambda x: F.interpolate(x, (9, 4), mode="bilinear"),
 # ---- layers ----------------------------------------------------------------------------------------------------
 
 _row("F.linear", F.linear, TF.linear, (4, 3), (5, 3), (5,))
-_row("F.embedding", F.embedding, TF.embedding, _below(6, 4, 3), (6, 2))
+_row("F.embedding", lambda i, w: F.embedding(i, w), TF.embedding, _below(6, 4, 3), (6, 2))
 _row("F.batch_norm", lambda x, w, b: F.batch_norm(x, None, None, w, b, training=True),
      lambda x, w, b: TF.batch_norm(x, None, None, w, b, training=True), IMAGES, (4,), (4,), batch=False)  # fmt: skip
 _row("F.layer_norm", lambda x, w, b: F.layer_norm(x, (6, 5), w, b), lambda x, w, b: TF.layer_norm(x, (6, 5), w, b),
@@ -257,8 +257,8 @@ _row("F.nll_loss", lambda x, y: F.nll_loss(F.log_softmax(x, 1), y), lambda x, y:
      (4, 5), _below(5, 4), batch=False)  # fmt: skip
 _row("F.mse_loss", F.mse_loss, TF.mse_loss, (4, 5), (4, 5), batch=False)
 _row("F.l1_loss", F.l1_loss, TF.l1_loss, (4, 5), (4, 5), batch=False)
-_row("F.huber_loss", F.huber_loss, TF.huber_loss, (4, 5), (4, 5), batch=False)
-_row("F.binary_cross_entropy_with_logits", F.binary_cross_entropy_with_logits, TF.binary_cross_entropy_with_logits,
+_row("F.huber_loss", lambda x, y: F.huber_loss(x, y), TF.huber_loss, (4, 5), (4, 5), batch=False)
+_row("F.binary_cross_entropy_with_logits", lambda x, y: F.binary_cross_entropy_with_logits(x, y), TF.binary_cross_entropy_with_logits,
      (4, 5), _probabilities(4, 5), batch=False)  # fmt: skip
 _row("F.kl_div", lambda x, p: F.kl_div(F.log_softmax(x, 1), p), lambda x, p: TF.kl_div(TF.log_softmax(x, 1), p, reduction="mean"),
      (4, 5), _probabilities(4, 5), batch=False)  # fmt: skip
