@@ -16,11 +16,8 @@ from tinygrad_cnn.operations.linalg import refuse_mixed_dtypes
 
 
 def _shifted(x: np.ndarray, axis: int) -> np.ndarray:
-    """x less the largest of each row, so that exp can not overflow; -inf rows and empty ones pass."""
-    if x.shape[axis] == 0:
-        return x
-    top = x.max(axis=axis, keepdims=True)
-    return x - np.where(np.isfinite(top), top, 0)
+    """x less the largest of each row, so that exp can not overflow; a row whose largest is infinite becomes NaN."""
+    return x - x.max(axis=axis, keepdims=True) if x.shape[axis] else x
 
 
 def _softmax_forward(x: np.ndarray, axis: int) -> np.ndarray:

@@ -62,9 +62,9 @@ def _sum_to(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _var(x: np.ndarray, axis: tuple[int, ...], correction: float, keepdims: bool) -> np.ndarray:
-    centred = x - x.mean(axis=axis, keepdims=True)
+    centred = x - _mean(x, axis, True)
     free = _count(x.shape, axis) - correction
-    return np.sum(centred * centred, axis=axis, keepdims=keepdims) / (free if free > 0 else np.nan)
+    return np.sum(centred * centred, axis=axis, keepdims=keepdims) / max(free, 0)
 
 
 def _var_rule(g: Tensor, x: Tensor, axis: Any, correction: float) -> Tensor:
