@@ -61,18 +61,19 @@ class Module:
         """Nothing to set up: a subclass may leave out `super().__init__()`."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        before = paths.enter(self)
+        states = paths.enter(self)
         try:
             output = self.forward(*args, **kwargs)
-            for hook in tuple(self._forward_hooks):
-                replaced = hook(self, args, output)
-                output = output if replaced is None else replaced
+            if self._forward_hooks:
+                for hook in tuple(self._forward_hooks):
+                    replaced = hook(self, args, output)
+                    output = output if replaced is None else replaced
             return output
         except Exception as error:
             self._explain(error)
             raise
         finally:
-            paths.leave(before)
+            paths.leave(states)
 
     def _explain(self, error: Exception) -> None:
         """Note the innermost module that an exception comes from."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import tinygrad_cnn.functional as F
+from tinygrad_cnn.core.tape import STATE
 from tinygrad_cnn.core.tensor import Tensor, get_default_dtype
 from tinygrad_cnn.errors import ShapeError
 from tinygrad_cnn.nn import init
@@ -84,7 +85,8 @@ class _BatchNorm(_Affine):
 
     def forward(self, x: Any) -> Tensor:
         self._check(x)
-        batches = self.num_batches_tracked if self.training else None
+        # A checkpointed block runs again in the backward pass: it has been counted already.
+        batches = self.num_batches_tracked if self.training and not STATE.get().replaying else None
         momentum = self.momentum
         if momentum is None:
             momentum = 0.0 if batches is None else 1 / (batches.item() + 1)

@@ -31,24 +31,26 @@ def structure_changed() -> None:
     _structure = next(_changes)
 
 
-def enter(module: Module) -> State | None:
-    """Set the path for a module's forward; returns what `leave` needs, None from the outermost module."""
+def enter(module: Module) -> tuple[State, State] | None:
+    """Set the path for a module's forward; returns what `leave` needs, None for the outermost module."""
     paths = _running.get()
     before = STATE.get()
     if paths is None:
         _running.set(_paths_of(module, before.path))
         return None
-    path = paths.get(id(module), before.path)
-    STATE.set(State(before.grad, path, before.observers, before.anomaly, before.outer))
-    return before
+    inside = State(before.grad, paths.get(id(module), before.path), *before[2:])  # half the time of _replace
+    STATE.set(inside)
+    return before, inside
 
 
-def leave(before: State | None) -> None:
+def leave(states: tuple[State, State] | None) -> None:
     """Back to the path of the caller; other parts of the state are not ours to restore."""
-    if before is None:
+    if states is None:
         _running.set(None)
     else:
-        STATE.set(STATE.get()._replace(path=before.path))
+        before, inside = states
+        now = STATE.get()
+        STATE.set(before if now is inside else now._replace(path=before.path))
 
 
 def _paths_of(module: Module, prefix: str) -> Paths:

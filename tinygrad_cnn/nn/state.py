@@ -21,6 +21,9 @@ class IncompatibleKeys(_Keys):
 
     mismatched_keys: list[str]
 
+    def __repr__(self) -> str:
+        return f"{super().__repr__()[:-1]}, mismatched_keys={self.mismatched_keys})"
+
 
 def load(kind: str, targets: Mapping[str, Tensor], state_dict: Mapping[str, Any], strict: bool) -> IncompatibleKeys:
     """Copy arrays into Tensors by name; see `Module.load_state_dict`."""
