@@ -20,7 +20,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "dense, dropout": lambda: nn.Sequential(
         nn.Flatten(), nn.Linear(64, 256), nn.ReLU(), nn.Dropout(0.5), nn.Linear(256, 10)
     ),
-    "convolutional": lambda: models.cnn("8 M 16 M", in_channels=1, image_size=8, num_classes=10),
+    "convolutional": lambda: models.cnn("16 M 32 M", in_channels=1, image_size=8, num_classes=10),
 }
 
 

@@ -25,7 +25,7 @@ def trained() -> nn.Module:
     model = models.convnet_preview()
     optimizer = optim.Adam(model.parameters(), lr=3e-3)
     loader = data.DataLoader(data.digits("train", size=32), 64, shuffle=True, seed=0)
-    for _ in range(4):
+    for _ in range(3):
         for images, labels in loader:
             optimizer.zero_grad()
             loss = F.cross_entropy(model(tc.tensor(coloured(images))), labels)
@@ -50,18 +50,20 @@ def activations(model: nn.Module, image: np.ndarray) -> dict[str, np.ndarray]:
     return {name: a for name, a in maps.items() if a.ndim == 3}
 
 
-def exciting_input(model: nn.Module, layer: nn.Module, channel: int, steps: int = 40) -> np.ndarray:
-    """The input that excites one channel most: gradient ascent on the pixels, from faint noise."""
+def exciting_inputs(model: nn.Module, layer: nn.Module, steps: int = 40) -> np.ndarray:
+    """For each channel of a layer the input that excites it most: gradient ascent on the pixels, from faint noise."""
     kept = []
     handle = layer.register_forward_hook(lambda _, __, out: kept.append(out))
-    image = 0.1 * np.random.default_rng(0).normal(size=(1, 3, 32, 32)).astype(np.float32)
+    channels = np.arange(len(layer.weight))
+    images = 0.1 * np.random.default_rng(0).normal(size=(len(channels), 3, 32, 32)).astype(np.float32)
     for _ in range(steps):
-        x = tc.tensor(image, requires_grad=True)
+        x = tc.tensor(images, requires_grad=True)
         model(x)
-        (gradient,) = tc.grad(kept.pop()[0, channel].mean(), [x])
-        image = image + gradient.data / (gradient.data.std() + 1e-8) * 0.1
+        excitement = kept.pop()[channels, channels].mean(axis=(1, 2)).sum()  # image i, channel i
+        (gradient,) = tc.grad(excitement, [x])
+        images = images + 0.1 * gradient.data / (gradient.data.std(axis=(1, 2, 3), keepdims=True) + 1e-8)
     handle.remove()
-    return image[0]
+    return images
 
 
 def main() -> None:
@@ -85,8 +87,7 @@ def main() -> None:
     figure, axes = plt.subplots(3, 10, figsize=(10, 3.4), layout="constrained")
     for row, name in zip(axes, ["conv1", "conv3", "conv6"], strict=True):
         row[0].set_title(name, fontsize=9, loc="left")
-        for channel, axis in enumerate(row):
-            pattern = exciting_input(model, convolutions[name], channel)
+        for axis, pattern in zip(row, exciting_inputs(model, convolutions[name]), strict=True):
             axis.imshow(np.clip(pattern.transpose(1, 2, 0) / (4 * pattern.std()) + 0.5, 0, 1))
             axis.set_axis_off()
     figure.savefig(out / "exciting_inputs.png", dpi=100)
