@@ -86,17 +86,18 @@ def _noise(
     (tanh's 1 - y² knows its value to the rounding of y, not to its own), for the outputs that the element can reach.
     """
     noise = np.zeros(comparison.analytic.shape)
+    natural = (np.abs(cotangents) @ point.size)[:, None] / point.feature(arg)[elements]
     columns, rows = np.flatnonzero(wrong.any(0)), np.flatnonzero(wrong.any(1))
-    for _ in range(2):
-        moved = point.jittered()
+    for sign in (1, -1):
+        moved = point.jittered(sign)
+        gap = np.zeros(noise.shape)
         for row in rows:
-            dx = moved.grad(arg, cotangents[row]).reshape(-1)[elements]
-            noise[row] = np.fmax(noise[row], np.abs(dx - comparison.analytic[row]))
+            gap[row] = np.abs(moved.grad(arg, cotangents[row]).reshape(-1)[elements] - comparison.analytic[row])
         for column in columns[:64]:
             slope = moved.coordinate(oracle, arg, int(elements[column]))
             value = cotangents @ np.where(slope.smooth & (slope.error < UNKNOWN), slope.value, np.nan)
-            noise[:, column] = np.fmax(noise[:, column], np.abs(value - comparison.low[:, column]))
-    noise = np.where(np.isfinite(noise), noise, 0.0)
+            gap[:, column] = np.fmax(gap[:, column], np.abs(value - comparison.low[:, column]))
+        noise = np.fmax(noise, np.where(gap < 1e-3 * comparison.scale + 1e-9 * natural, gap, 0.0))  # more is a jump
     feature = point.feature(arg)
     for column in columns:
         reached = point.size * _reach(point, arg, int(elements[column])) / feature[elements[column]]

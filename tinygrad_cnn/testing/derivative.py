@@ -14,8 +14,6 @@ from tinygrad_cnn.testing.probing import judge_probes
 from tinygrad_cnn.testing.survey import choose
 from tinygrad_cnn.testing.ties import judge_ties
 
-_WORK = 2**21  # elements evaluated for one argument, up to which it is judged element by element
-
 
 def check_adjoint(point: Point, wanted: tuple[int, ...]) -> None:
     """Judge each wanted argument, then all together where values are tied; findings go to the point's report."""
@@ -36,8 +34,9 @@ def check_adjoint(point: Point, wanted: tuple[int, ...]) -> None:
 def _judge(point: Point, arg: int, oracle: Oracle) -> None:
     point.report.oracles[point.subject.input_name(arg)] = oracle.name
     n, m = point.inputs[arg].size, point.y.size
-    evaluations = 1 if isinstance(oracle, ComplexStep) else 4 if isinstance(oracle, Exact) else 16
-    if n <= point.settings.full_below or n * (n + m) * evaluations <= _WORK:
+    evaluations = n * (1 if isinstance(oracle, ComplexStep) else 4 if isinstance(oracle, Exact) else 16)
+    affordable = evaluations <= 2**6 * point.settings.full_below and evaluations * (n + m) <= 2**21
+    if n <= point.settings.full_below or affordable:
         judge_columns(point, arg, oracle, np.arange(n))
     else:
         judge_probes(point, arg, oracle)

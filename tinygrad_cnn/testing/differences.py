@@ -216,7 +216,7 @@ def _settled(central: _Tableau, right: _Tableau, left: _Tableau, noise: Array) -
     size = np.maximum(np.abs(central.best), 1e-3 * np.max(np.abs(central.best), initial=0.0))
     value_done = (central.error <= 1e-11 * size) | (noise > central.error)
     side = np.maximum(right.error, left.error)
-    sides_done = (side <= 1e-7 * size) | (noise > side)
+    sides_done = (side <= 1e-6 * size) | (noise > side)
     return bool((value_done & sides_done).all())
 
 

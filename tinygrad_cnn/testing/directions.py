@@ -72,7 +72,7 @@ def on_grid(x: Array, denominator: int = 2, limit: float = 2.0**16) -> bool:
 
 
 def jittered(inputs: Mapping[int, Array], rng: np.random.Generator, unit: float) -> dict[int, Array]:
-    """The same values off by a few roundings; values equal to each other stay so, zeros stay zero."""
+    """The same values off by a few roundings (with unit < 0 the other way); equal values stay equal, zeros zero."""
     classes, count, _ = value_classes(inputs)
     factor = 1.0 + unit * spread_integers(rng, (count,)) / 4
     return {p: (x * factor[classes[p]]).astype(x.dtype) for p, x in inputs.items()}

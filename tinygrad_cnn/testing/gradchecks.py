@@ -20,7 +20,7 @@ from tinygrad_cnn.testing.subjects import Inputs, PairSubject, Subject, is_diffe
 from tinygrad_cnn.testing.tensor_subjects import TensorSubject
 
 DEFAULT_CHECKS: tuple[str, ...] = (*CHECKS,)
-_SECOND = ("repeat", "form", "adjoint", "linear", "zero")
+SECOND_CHECKS = ("repeat", "form", "adjoint", "linear", "zero")
 
 
 def gradcheck(
@@ -158,7 +158,7 @@ def _second_order(
     twice = subject.differentiated(given)
     wanted = (*wanted, len(given)) if g.size else wanted
     call = _call("gradgradcheck", fn, kwargs, grad=True)
-    return check_subject(twice, (*given, g), wanted, settings, checks=_SECOND, raise_=raise_, call=call)
+    return check_subject(twice, (*given, g), wanted, settings, checks=SECOND_CHECKS, raise_=raise_, call=call)
 
 
 def check_subject(

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from tinygrad_cnn.testing.comparison import Comparison
-from tinygrad_cnn.testing.differences import UNKNOWN, Array, ComplexStep, Exact, Mask, Oracle, Richardson, Slope
+from tinygrad_cnn.testing.differences import UNKNOWN, Array, ComplexStep, Exact, Mask, Oracle, OracleUnfit, Richardson, Slope
 from tinygrad_cnn.testing.directions import array_scale, balanced, element_scale, jittered, spread_integers
 from tinygrad_cnn.testing.reports import Failure, GradReport
 from tinygrad_cnn.testing.subjects import Inputs, Subject, is_differentiable
@@ -53,6 +53,8 @@ class Point:
     def along(self, oracle: Oracle, moves: dict[int, Array]) -> Slope:
         """The slope of all outputs when the inputs move along these directions."""
         slope = oracle.slope(self.subject.path(self.inputs, moves))
+        if isinstance(oracle, Exact) and (self.finite & (slope.error >= UNKNOWN)).any():
+            raise OracleUnfit("the function is not computed exactly after all")
         self.kinky = self.kinky or not slope.smooth.all()
         return slope
 
@@ -71,18 +73,25 @@ class Point:
 
     @cached_property
     def noise(self) -> Array:
-        """How much each output changes when the inputs change by a few roundings."""
-        gaps = [np.abs(self.jittered().y - self.y) for _ in range(2)]
-        return np.where(self.finite, np.fmax(*gaps), 0.0)
+        """How much each output changes when the inputs change by a few roundings.
+
+        The smaller of a change and its opposite: where the function jumps exactly here, that is not its rounding.
+        """
+        noise = np.zeros(self.y.size)
+        for seed in range(2):
+            there, back = (np.abs(self.jittered(sign, seed).y - self.y) for sign in (1, -1))
+            noise = np.fmax(noise, np.fmin(there, back))
+        return np.where(self.finite, noise, 0.0)
 
     def richardson(self, thorough: bool = False) -> Richardson:
         """Richardson's oracle, told the noise of this function at this point."""
         return Richardson(noise=self.noise, thorough=thorough)
 
-    def jittered(self) -> Point:
+    def jittered(self, sign: int = 1, seed: int = 0) -> Point:
         """The same point with inputs off by a few roundings."""
+        rng = np.random.default_rng([self.settings.seed, seed])
         moving = {i: x for i, x in enumerate(self.inputs) if is_differentiable(x) and x.size}
-        moved = jittered(moving, self.rng, self.unit)
+        moved = jittered(moving, rng, sign * self.unit)
         inputs = tuple(moved.get(i, x) for i, x in enumerate(self.inputs))
         return Point(self.subject, inputs, self.settings, self.report)
 

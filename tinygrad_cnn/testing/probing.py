@@ -14,8 +14,6 @@ from tinygrad_cnn.testing.directions import array_scale, balanced, spread_intege
 from tinygrad_cnn.testing.point import Point, restricted
 from tinygrad_cnn.testing.reports import Failure
 
-_SAMPLE = 48  # elements of a large argument that are judged one by one all the same
-
 
 class Probe(NamedTuple):
     """One comparison of scalars: a move of some inputs, the upstream gradient, and what came of it."""
@@ -98,11 +96,12 @@ def _directions(point: Point, arg: int, oracle: Oracle) -> Iterator[tuple[Array,
 def _noise(point: Point, oracle: Oracle, arg: int, probe: Probe) -> Array:
     """The accuracy this point allows; see `columns`."""
     noise = 0.0
-    for _ in range(2):
-        moved = take(point.jittered(), oracle, probe.moves, probe.g).comparison
+    limit = 1e-3 * float(probe.comparison.scale[0]) + 1e-9 * float(np.abs(probe.g) @ point.size)
+    for sign in (1, -1):
+        moved = take(point.jittered(sign), oracle, probe.moves, probe.g).comparison
         for a, b in ((moved.analytic, probe.comparison.analytic), (moved.low, probe.comparison.low)):
             gap = float(np.abs(a - b)[0])
-            noise = max(noise, gap if np.isfinite(gap) else 0.0)
+            noise = max(noise, gap if gap < limit else 0.0)  # more is a jump
     steps = float((np.abs(probe.moves[arg]).reshape(-1) / point.feature(arg)).sum())
     return np.asarray([noise + 64 * point.unit * steps * float(np.max(np.abs(probe.g) * point.size, initial=0.0))])
 
@@ -121,7 +120,7 @@ def _localised(point: Point, arg: int, oracle: Oracle, probe: Probe) -> int:
 def _around(point: Point, arg: int, i: int) -> np.ndarray:
     """An element, its neighbours along each axis, and some others: enough to see a pattern."""
     x = point.inputs[arg]
-    others = point.rng.choice(x.size, min(x.size, _SAMPLE), replace=False)
+    others = point.rng.choice(x.size, min(x.size, _sampled(point)), replace=False)
     strides = np.cumprod([1, *x.shape[:0:-1]])
     neighbours = [i + d for s in strides for d in (-int(s), int(s)) if 0 <= i + d < x.size]
     return np.unique(np.concatenate([[i], neighbours, others]).astype(int))
@@ -133,14 +132,20 @@ def _sample(point: Point, arg: int) -> np.ndarray:
     dx = np.abs(point.grad(arg, spread_integers(point.rng, point.y.shape)).reshape(-1))
     order = np.argsort(dx, kind="stable")
     silent = int(np.searchsorted(dx[order], 0, side="right"))
-    picks = [point.rng.choice(x.size, min(x.size, _SAMPLE // 3), replace=False), order[:4], order[-4:]]
-    picks.append(order[silent : silent + 4])
+    some, few = _sampled(point) // 2, _sampled(point) // 12 + 1
+    picks = [point.rng.choice(x.size, min(x.size, some), replace=False), order[:few], order[-few:]]
+    picks.append(order[silent : silent + few])
     classes, count, _ = value_classes({arg: x})
     tied = np.flatnonzero(np.bincount(classes[arg], minlength=count)[classes[arg]] > 1)
     special = np.union1d(tied, np.flatnonzero(x == 0))
     if special.size:
-        picks.append(point.rng.choice(special, min(special.size, _SAMPLE // 2), replace=False))
+        picks.append(point.rng.choice(special, min(special.size, some), replace=False))
     return np.unique(np.concatenate(picks))
+
+
+def _sampled(point: Point) -> int:
+    """How many elements of a large argument are judged one by one all the same."""
+    return max(4, 3 * point.settings.full_below // 4)
 
 
 def _failure(point: Point, arg: int, oracle: Oracle, comparison: Comparison, tolerance: float) -> Failure:

@@ -63,6 +63,7 @@ class GradReport:
     order: int = 1
     call: str = ""  # how to call the check again, with `inputs` for the arrays
     inputs: tuple[Any, ...] = ()
+    case: str = ""  # the drawn call, as source
 
     @property
     def ok(self) -> bool:
@@ -78,7 +79,8 @@ class GradReport:
         if self.ok:
             return f"{title}: all laws hold ({judged}; {how})"
         shown = "\n".join(f"{title}: {failure}" for failure in self.failures)
-        return f"{shown}\n  ({judged}; {how})\n  inputs: {_sketch(self.inputs)}\n  repeat with:\n{_indent(self.repro())}"
+        where = f"case: {self.case}" if self.case else f"inputs: {_sketch(self.inputs)}"
+        return f"{shown}\n  ({judged}; {how})\n  {where}\n  repeat with:\n{_indent(self.repro())}"
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the arrays, as plain Python values."""

@@ -37,7 +37,7 @@ def choose(point: Point, arg: int) -> Choice:
         return Choice(Central())
     if settings.oracle == "exact":
         return Choice(Exact(_step(settings, arg)))
-    if settings.oracle == "richardson" or point.dtype != np.float64:
+    if settings.oracle == "richardson":
         return Choice(point.richardson())
     if settings.oracle == "complex":
         return Choice(ComplexStep())
@@ -45,6 +45,8 @@ def choose(point: Point, arg: int) -> Choice:
         choice = _exact(point, arg)
         if choice is not None:
             return choice
+    if point.dtype != np.float64:
+        return Choice(point.richardson())
     return _analytic(point, arg)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cnn.core import tape
+from tinygrad_cnn.core.op import Op
 from tinygrad_cnn.core.tensor import Tensor
 from tinygrad_cnn.testing.laws import CHECKS, LawEnv, same_bytes, walk_arrays
 from tinygrad_cnn.testing.subjects import Grads
@@ -28,20 +29,28 @@ def recorded(env: LawEnv, subject: TensorSubject) -> None:
 
 
 def aux(env: LawEnv, subject: TensorSubject) -> None:
-    """What the forward hands to its rules beside the output is what the function declared for it gives."""
-    op = subject.op
-    if op is None or not any(op.aux.values()):
-        return
-    inputs = [x if x is None or isinstance(x, int | float) else np.asarray(x) for x in env.inputs]
-    positional, options = op.signature.bind(tuple(inputs), dict(subject.kwargs))
-    _, *values = op.forward(*positional, **options)
-    named = {**dict(zip(op.inputs, positional, strict=False)), **options}
-    for (name, function), value in zip(op.aux.items(), values, strict=True):
-        if function is not None:
-            with tape.no_grad():
-                expected = _call_by_name(function, named, positional)
-            what = f"auxiliary output {name!r} is not the value of its function"
-            env.compare("aux", what, None, value, getattr(expected, "data", expected), _slack(env))
+    """What a forward hands to its rules beside the output is what the function declared for it gives.
+
+    Looks at every op that is called on the way.
+    """
+    calls: list[tuple[Op, tuple[Any, ...], dict[str, Any]]] = []
+
+    def note(node: Any, op: Op, args: tuple[Any, ...], options: dict[str, Any], out: Tensor) -> None:
+        if any(op.aux.values()):
+            calls.append((op, args, options))
+
+    with tape.observe(on_record=note):
+        subject.outputs(subject.leaves(env.inputs))
+    for op, args, options in calls:
+        positional = tuple(a.data if isinstance(a, Tensor) else a for a in args)
+        _, *values = op.forward(*positional, **options)
+        named = {**dict(zip(op.inputs, positional, strict=False)), **options}
+        for (name, function), value in zip(op.aux.items(), values, strict=True):
+            if function is not None:
+                with tape.no_grad():
+                    expected = _call_by_name(function, named, positional)
+                what = f"auxiliary output {name!r} of {op.name!r} is not the value of its function"
+                env.compare("aux", what, None, value, getattr(expected, "data", expected), _slack(env))
 
 
 def memory(env: LawEnv, subject: TensorSubject) -> None:

@@ -21,15 +21,20 @@ class TensorSubject(Subject):
     """A function of Tensors. Floating arrays reach it as Tensors, everything else as it was given."""
 
     def __init__(
-        self, fn: Callable[..., Any], kwargs: Mapping[str, Any], wanted: Sequence[int], name: str = ""
+        self,
+        fn: Callable[..., Any],
+        kwargs: Mapping[str, Any],
+        wanted: Sequence[int],
+        name: str = "",
+        words: tuple[str, ...] = (),
     ) -> None:
         self.fn, self.kwargs, self.wanted = fn, dict(kwargs), tuple(wanted)
         self.name = name or function_name(fn)
         self.op = fn if isinstance(fn, Op) else None
-        self.words = _parameter_words(fn)
+        self.words = words or _parameter_words(fn)
 
     def input_name(self, position: int) -> str:
-        if self.op is not None:
+        if self.op is not None and self.op.variadic:
             return self.op.input_name(position)
         return self.words[position] if position < len(self.words) else f"input {position}"
 
@@ -101,7 +106,7 @@ class GradientSubject(Subject):
         return "g" if position == self.count else self.base.input_name(position)
 
     def value(self, inputs: Inputs) -> np.ndarray:
-        if any(np.iscomplexobj(x) for x in inputs):
+        if any(isinstance(x, np.ndarray) and x.dtype.kind == "c" for x in inputs):
             raise TypeError("a gradient is not evaluated at complex numbers")
         *points, g = inputs
         grads = self.base.grads(tuple(points), g)
@@ -180,6 +185,8 @@ def _filled(grad: Any, x: Any) -> np.ndarray:
 
 
 def _parameter_words(fn: Any) -> tuple[str, ...]:
+    if isinstance(fn, Op):
+        return fn.inputs
     try:
         parameters = inspect.signature(fn).parameters.values()
     except (TypeError, ValueError):

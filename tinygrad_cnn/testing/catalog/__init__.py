@@ -1,1 +1,33 @@
-"""The cases of every built-in op, by family."""
+"""The cases of every built-in op, by family: how it is called, what kind of function it is, a reference, what it refuses.
+
+References are plain NumPy or the loops of `naive`; none imports the kernels. Importing this package registers all.
+"""
+
+from tinygrad_cnn.testing.catalog import (
+    convolution,
+    elementwise,
+    indexing,
+    linalg,
+    loss,
+    normalization,
+    pooling,
+    reduction,
+    shape,
+)
+
+INTERNAL = {
+    "alias": "gives an array a leaf's place on the tape; as a function of its input it is constant, by design",
+}
+
+__all__ = [
+    "INTERNAL",
+    "convolution",
+    "elementwise",
+    "indexing",
+    "linalg",
+    "loss",
+    "normalization",
+    "pooling",
+    "reduction",
+    "shape",
+]
