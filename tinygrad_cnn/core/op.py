@@ -183,7 +183,7 @@ class Op:
                     f"{self.name}: shapes {listed} do not broadcast: aligned at the last axis, each pair of lengths "
                     "must be equal or contain a 1; reshape one of them"
                 )
-        if hasattr(error, "add_note"):
+        if not str(error).startswith(f"{self.name}:"):
             error.add_note(f"in the forward of op {self.name!r}, inputs {shapes}, options {options}")
         return error
 

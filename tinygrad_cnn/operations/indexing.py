@@ -12,7 +12,10 @@ from tinygrad_cnn.operations.shape import in_order, memory_order
 
 
 def _getitem(x: np.ndarray, index: Any) -> tuple[np.ndarray, Any]:
-    return np.asarray(x[index]), memory_order(x)
+    try:
+        return np.asarray(x[index]), memory_order(x)
+    except IndexError as error:
+        raise IndexError(f"getitem: {error}; the Tensor has shape {x.shape}") from None
 
 
 def _is_basic(index: Any) -> bool:

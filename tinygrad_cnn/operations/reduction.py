@@ -102,16 +102,38 @@ def _shared_rule(g: Tensor, x: Tensor, y: Tensor, axis: Any) -> Tensor:
     return ties * (g / ties.sum(axis, keepdims=True))
 
 
-amax = op("amax", lambda x, *, axis, keepdims=False: np.max(x, axis=axis, keepdims=keepdims), _shared_rule,
+def _refuse_nothing(name: str, x: np.ndarray, axis: tuple[int, ...]) -> None:
+    if _count(x.shape, axis) == 0:
+        raise ValueError(f"{name}: of no elements there is none to choose; shape {x.shape}, axis {axis}")
+
+
+def _extreme(name: str, reduce: Any) -> Any:
+    def forward(x: np.ndarray, *, axis: tuple[int, ...], keepdims: bool = False) -> np.ndarray:
+        _refuse_nothing(name, x, axis)
+        return reduce(x, axis=axis, keepdims=keepdims)
+
+    return forward
+
+
+def _position(name: str, argument: Any) -> Any:
+    def forward(x: np.ndarray, *, axis: int | None = None, keepdims: bool = False) -> np.ndarray:
+        _refuse_nothing(name, x, tuple(range(x.ndim)) if axis is None else (axis,))
+        return argument(x, axis, keepdims=keepdims)
+
+    return forward
+
+
+amax = op("amax", _extreme("amax", np.max), _shared_rule,
           doc="The largest element; equal ones share the gradient evenly.")  # fmt: skip
-amin = op("amin", lambda x, *, axis, keepdims=False: np.min(x, axis=axis, keepdims=keepdims), _shared_rule,
+amin = op("amin", _extreme("amin", np.min), _shared_rule,
           doc="The smallest element; equal ones share the gradient evenly.")  # fmt: skip
 
 
-def _first(argument: Any) -> Any:
+def _first(name: str, argument: Any) -> Any:
     """A forward that gives an extreme along one axis and where it first stood."""
 
     def forward(x: np.ndarray, *, axis: int, keepdims: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        _refuse_nothing(name, x, (axis,))
         indices = argument(x, axis=axis, keepdims=True)
         values = np.take_along_axis(x, indices, axis)
         return (values, indices) if keepdims else (values.squeeze(axis), indices.squeeze(axis))
@@ -125,13 +147,13 @@ def _first_rule(g: Tensor, indices: Any, x_shape: Any, axis: int, keepdims: bool
     return put_along_axis(g, indices=indices.data, axis=axis, length=x_shape[axis])
 
 
-max_ = op("max", _first(np.argmax), _first_rule, aux={"indices": None},
+max_ = op("max", _first("max", np.argmax), _first_rule, aux={"indices": None},
          doc="The largest along one axis; the first of equals gets the gradient.")  # fmt: skip
-min_ = op("min", _first(np.argmin), _first_rule, aux={"indices": None},
+min_ = op("min", _first("min", np.argmin), _first_rule, aux={"indices": None},
          doc="The smallest along one axis; the first of equals gets the gradient.")  # fmt: skip
-argmax = op("argmax", lambda x, *, axis=None, keepdims=False: np.argmax(x, axis, keepdims=keepdims), None,
+argmax = op("argmax", _position("argmax", np.argmax), None,
             doc="The index of the first largest element.")  # fmt: skip
-argmin = op("argmin", lambda x, *, axis=None, keepdims=False: np.argmin(x, axis, keepdims=keepdims), None,
+argmin = op("argmin", _position("argmin", np.argmin), None,
             doc="The index of the first smallest element.")  # fmt: skip
 all_ = op("all", lambda x, *, axis, keepdims=False: np.all(x, axis=axis, keepdims=keepdims), None,
          doc="Whether all elements are true.")  # fmt: skip
