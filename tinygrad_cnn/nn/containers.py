@@ -11,16 +11,18 @@ from tinygrad_cnn.nn.module import Module
 class _Indexed(Module):
     """Submodules in order, the attributes "0", "1" ... or under names of their own; indexed as a list is."""
 
+    _slices_count_from_0 = True
+
     def _items(self) -> dict[str, Module]:
         return {name: value for name, value in vars(self).items() if isinstance(value, Module)}
 
-    def _set_items(self, modules: Iterable[tuple[str, Module]]) -> None:
+    def _set_items(self, modules: Iterable[tuple[str, Module]], renumber: bool = True) -> None:
         """Replace all; numbers are given anew, names stay."""
-        renamed = [(str(i) if name.isdecimal() else name, m) for i, (name, m) in enumerate(modules)]
+        modules = list(modules)
         for name in self._items():
             delattr(self, name)
-        for name, module in renamed:
-            self.add_module(name, module)
+        for i, (name, module) in enumerate(modules):
+            self.add_module(str(i) if renumber and name.isdecimal() else name, module)
 
     def __len__(self) -> int:
         return len(self._items())
@@ -37,7 +39,7 @@ class _Indexed(Module):
         if isinstance(index, slice):
             part = type(self).__new__(type(self))
             part.training = self.training
-            part._set_items(list(self._items().items())[index])
+            part._set_items(list(self._items().items())[index], renumber=self._slices_count_from_0)
             return part
         return list(self._items().values())[self._position(index)]
 
@@ -90,6 +92,8 @@ class Sequential(_Indexed):
     >>> [name for name, _ in net.named_parameters()]
     ['fc1.weight', 'fc1.bias', 'fc2.weight', 'fc2.bias']
     """
+
+    _slices_count_from_0 = False  # so that weights of a part have the names they have in the whole
 
     @overload
     def __init__(self, modules: Mapping[str, Module] | list[Module], /) -> None: ...

@@ -58,7 +58,7 @@ class _Kernel(Module):
         shown = {"padding": zeros, "dilation": ones, "output_padding": zeros, "groups": 1, "padding_mode": "zeros"}
         for option, default in shown.items():
             if (value := getattr(self, option, default)) != default:
-                parts.append(f"{option}={value if option == 'groups' or option == 'padding_mode' else repr(value)}")
+                parts.append(f"{option}={value}")
         return ", ".join(parts if self.bias is not None else [*parts, "bias=False"])
 
 

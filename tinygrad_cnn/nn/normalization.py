@@ -55,6 +55,7 @@ class _BatchNorm(_Affine):
         affine: bool = True,
         track_running_stats: bool = True,
         *,
+        bias: bool = True,
         dtype: Any = None,
     ) -> None:
         name = type(self).__name__
@@ -67,7 +68,7 @@ class _BatchNorm(_Affine):
         self.momentum = momentum
         self.affine = affine
         self.track_running_stats = track_running_stats
-        self._make_parameters((num_features,), eps, affine, affine, dtype)
+        self._make_parameters((num_features,), eps, affine, affine and bias, dtype)
         dtype = get_default_dtype() if dtype is None else dtype
         for buffer, start in (
             ("running_mean", np.zeros(num_features, dtype)),
@@ -111,7 +112,7 @@ class _BatchNorm(_Affine):
     def extra_repr(self) -> str:
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-            f"track_running_stats={self.track_running_stats}"
+            f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
         )
 
 
@@ -171,14 +172,24 @@ class LayerNorm(_Affine):
         return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+        return (
+            f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}, "
+            f"bias={self.bias is not None}"
+        )
 
 
 class GroupNorm(_Affine):
     """`F.group_norm`: each sample normalised over groups of channels and all pixels; weight and bias (C,)."""
 
     def __init__(
-        self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, *, dtype: Any = None
+        self,
+        num_groups: int,
+        num_channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        *,
+        bias: bool = True,
+        dtype: Any = None,
     ) -> None:
         positive("GroupNorm", num_groups=num_groups, num_channels=num_channels)
         if num_channels % num_groups:
@@ -186,10 +197,11 @@ class GroupNorm(_Affine):
         self.num_groups = num_groups
         self.num_channels = num_channels
         self.affine = affine
-        self._make_parameters((num_channels,), eps, affine, affine, dtype)
+        self._make_parameters((num_channels,), eps, affine, affine and bias, dtype)
 
     def forward(self, x: Any) -> Tensor:
         return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}"
+        bias = self.bias is not None
+        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}, bias={bias}"
