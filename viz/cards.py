@@ -130,6 +130,8 @@ def _parameter_line(p: Parameter, theme: Theme) -> str:
     line = text(f"{name} {wording.shape_of(p.shape)}", theme.ink, 9)
     if p.grad is None:
         return line + text("    no gradient", theme.muted, 9)
+    if p.grad.nan or p.grad.inf:
+        return line + text(f"    ∇ {wording.not_finite(p.grad)}", theme.ink, 9, bold=True)
     line += text(f"    ∇rms {wording.number(p.grad.rms)}    update/weight ", theme.muted, 9)
     line += text(update_text(p.update) + " ", theme.ink, 9) + glyph(p.update, theme, 9)
     blocks = histogram_blocks(p.histogram)
@@ -158,7 +160,7 @@ def _remark(diagram: Diagram, card: Card) -> str:
         return ""
     words = []
     rectifier = next((n for n in reversed(card.nodes) if n.active is not None), None)
-    if rectifier is not None:
+    if card.family != "group" and rectifier is not None and rectifier.out is not None and not rectifier.out.nan:
         words.append(rectifier_line(rectifier))
     if card.family != "group":
         words += [line for node in card.nodes if (line := wording.routing(node, diagram.trace))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import graphviz
 
 from viz import folding, layout, module_level, op_level, svg, tables
 from viz.folding import Diagram
-from viz.judging import Finding, judge
+from viz.judging import Finding, carry_marks, judge
 from viz.module_level import Drawing, Style
 from viz.palette import THEMES
 from viz.trace import Trace
@@ -79,7 +79,7 @@ class Figure:
     @cached_property
     def diagram(self) -> Diagram:
         """The cards and links that are drawn, with their marks."""
-        return self._diagram(self.options.depth)
+        return self._marked(self._folded(self.options.depth, self.options.max_nodes))
 
     def report(self) -> list[Finding]:
         """What is wrong, most severe first; empty if nothing is."""
@@ -91,8 +91,14 @@ class Figure:
         return not self._findings
 
     @cached_property
+    def _judged(self) -> tuple[Diagram, list[Finding]]:
+        """Everything is judged layer by layer, so the report does not depend on how deep the picture is opened."""
+        diagram = folding.unfolded(self.trace, ops=self.level == "op")
+        return diagram, judge(diagram)
+
+    @property
     def _findings(self) -> list[Finding]:
-        return judge(self.diagram)
+        return self._judged[1]
 
     @property
     def level(self) -> str:
@@ -126,7 +132,6 @@ class Figure:
 
     def text(self) -> str:
         """A table with bars, for terminals; needs no engine."""
-        self.report()
         return tables.table_of(self.diagram, self.facts(), self.banner())
 
     def json(self) -> str:
@@ -209,12 +214,15 @@ class Figure:
 
     # -- drawing --
 
-    def _diagram(self, depth: int | None) -> Diagram:
-        return folding.fold(self.trace, depth=depth, max_nodes=self.options.max_nodes, ops=self.level == "op")
+    def _folded(self, depth: int | None, max_nodes: int) -> Diagram:
+        return folding.fold(self.trace, depth=depth, max_nodes=max_nodes, ops=self.level == "op")
+
+    def _marked(self, diagram: Diagram) -> Diagram:
+        carry_marks(self._judged[0], diagram)
+        return diagram
 
     @cached_property
     def _drawing(self) -> Drawing:
-        self.report()
         return self._drawn(self.diagram)
 
     def _drawn(self, diagram: Diagram) -> Drawing:
@@ -240,16 +248,14 @@ class Figure:
                 if collapsed is None:
                     raise
             assert collapsed is not None
-            diagram = collapsed
-            judge(diagram)
+            diagram = self._marked(collapsed)
             drawing = self._drawn(diagram)
 
     def _collapsed(self, diagram: Diagram) -> Diagram | None:
         if self.level == "module" and diagram.depth > 1:
-            coarser = self._diagram(diagram.depth - 1)
+            coarser = self._folded(diagram.depth - 1, self.options.max_nodes)
         elif len(diagram.cards) > 8:
-            smaller = replace(self.options, max_nodes=len(diagram.cards) // 2)
-            coarser = folding.fold(self.trace, depth=1, max_nodes=smaller.max_nodes, ops=self.level == "op")
+            coarser = self._folded(diagram.depth, len(diagram.cards) // 2)
         else:
             return None
         coarser.note = f"collapsed: the layout of {len(diagram.cards)} cards took too long"

@@ -38,6 +38,7 @@ class Mark:
     badge: str
     value: float | None
     message: str
+    first: bool = False  # the first of its kind in the order of computation
 
 
 @dataclass
@@ -59,7 +60,6 @@ class Card:
     neutral: float = 1.0
     decades: float | None = None  # log10 of the gradient at its output over the reference
     judged: bool = False
-    ancestors: frozenset[str] = frozenset()
     rank: int = 0  # links on the longest way from an input
     spine: bool = False  # on the longest way of all: drawn in one straight line
     marks: list[Mark] = field(default_factory=list)
@@ -94,16 +94,24 @@ def fold(trace: Trace, *, depth: int | None = None, max_nodes: int = 250, ops: b
     """
     if ops:
         return _folded(trace, _by_operation, depth=-1, max_nodes=max_nodes)
-    deepest = max((len(node.path.split(".")) for node in trace.nodes if node.path), default=0)
+    deepest = _deepest(trace)
     limit = min(MOST_CARDS, max_nodes) if depth is None else max_nodes
-    wanted = deepest if depth is None else min(depth, deepest)
-    for cut in range(wanted, 0, -1):
-        if len({_by_module(trace, cut)(node) for node in _drawn(trace)}) <= limit:
-            break
-    else:
-        cut = min(wanted, 1)
+    wanted = deepest if depth is None else min(max(depth, 0), deepest)
+    cut = wanted
+    while cut > min(wanted, 1) and len(set(map(_by_module(trace, cut), _drawn(trace)))) > limit:
+        cut -= 1
     note = f"collapsed to depth {cut}: deeper there are more than {limit} cards" if cut < wanted else ""
     return _folded(trace, _by_module(trace, cut), depth=cut, max_nodes=max_nodes, note=note)
+
+
+def unfolded(trace: Trace, *, ops: bool = False) -> Diagram:
+    """The diagram with every module open, however large: what is judged, whatever is drawn."""
+    key = _by_operation if ops else _by_module(trace, _deepest(trace))
+    return _folded(trace, key, depth=-1, max_nodes=len(trace.nodes) + 1)
+
+
+def _deepest(trace: Trace) -> int:
+    return max((len(node.path.split(".")) for node in trace.nodes if node.path), default=0)
 
 
 Key = tuple[str, ...]
@@ -210,6 +218,9 @@ def _card(trace: Trace, key: Key, nodes: list[Node], number: int) -> Card:
     if kind == "op":
         cluster = tuple(levels(last))
         return Card(identity, "op", last.op, last.path, "", family_of(last.op), cluster, nodes)
+    if len(key) == 1:  # depth 0: the whole model
+        root = next((m for m in trace.modules if not m.path), Module("", ""))
+        return Card(identity, "module", root.type or "model", "", "", "group", nodes=nodes)
     path = ".".join(part.rpartition(":")[0] for part in key[1:])
     module = next((m for m in trace.modules if m.path == path), Module(path, "", ""))
     single = len({node.op for node in nodes}) == 1 or module.leaf
@@ -238,7 +249,7 @@ def _give_parameters(trace: Trace, cards: list[Card], owner: dict[int, Card]) ->
         path = parameter.name.rpartition(".")[0]
         readers = [owner[node] for node, _ in parameter.uses if node in owner]
         readers += [card for card in cards if card.kind == "module" and card.path == path]
-        readers += [card for card in cards if card.kind == "module" and (path + ".").startswith(card.path + ".")]
+        readers += [c for c in cards if c.kind == "module" and (not c.path or f"{path}.".startswith(f"{c.path}."))]
         if readers:
             readers[0].parameters.append(parameter)
         else:
@@ -309,7 +320,6 @@ def _measure(diagram: Diagram, owner: dict[int, Card]) -> None:
         arriving[link.target].append(link)
         leaving[link.source].append(link)
     before_output = _ancestors(diagram, owner)
-    parents: dict[str, frozenset[str]] = {}
     by_id = {card.id: card for card in diagram.cards}
     for card in diagram.cards:
         farthest = max(arriving[card.id], key=lambda link: by_id[link.source].rank, default=None)
@@ -323,8 +333,6 @@ def _measure(diagram: Diagram, owner: dict[int, Card]) -> None:
             card.gain = ratio(math.hypot(*inward), card.out.flow)
         card.neutral = neutral_gain(card.nodes, diagram.trace)
         card.judged = card.kind in ("module", "op", "fold") and card.id in before_output
-        sources = {link.source for link in arriving[card.id]}
-        card.ancestors = parents[card.id] = frozenset(sources.union(*(parents.get(s, frozenset()) for s in sources)))
     _mark_spine(diagram, by_id)
     for link in diagram.links:
         target = by_id[link.target]

@@ -8,6 +8,7 @@ output are judged. The size of an update is shown but never a finding.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from viz.folding import Card, Diagram, Mark
@@ -19,9 +20,7 @@ EXPLODES = 10.0  # a gain above this multiple of it
 EXPLODED = 2.0  # decades above the reference
 VANISHED = -2.0  # decades below it, behind a card that shrinks
 FADED = -4.0  # decades below it, with no single culprit
-DEAD_SHARE = 0.5  # of a rectifier's channels silent; one batch proves little
-DEAD_SHARE_OF_MANY = 1 / 8  # the same over at least so many steps
-MANY_STEPS = 10
+DEAD_SHARE = 0.85  # of a rectifier's channels silent: many are by chance, and one batch proves little
 
 # Most severe first.
 KINDS = ("nan", "inf", "exploding", "shrinks", "vanishing", "dead", "no-grad", "unused", "frozen")
@@ -41,49 +40,65 @@ class Finding:
 
 
 def judge(diagram: Diagram) -> list[Finding]:
-    """Put marks on the diagram's cards and return them as findings, most severe first."""
+    """Put marks on the diagram's cards and return them as findings, most severe first.
+
+    The diagram must be unfolded: thresholds are for single layers, a container of many may well shrink more.
+    """
     first_forward, first_backward = _first_bad(diagram)
-    shrinking: set[str] = set()
     for card in diagram.cards:
         card.marks = []
         _mark_nonfinite(card, card is first_forward, card is first_backward)
-        if card.judged and not any(mark.kind in ("nan", "inf") for mark in card.marks):
+        if card.judged and not card.marks:
             _mark_gain(card)
-            if any(mark.kind == "shrinks" for mark in card.marks):
-                shrinking.add(card.id)
         _mark_dead(card)
         _mark_parameters(card, diagram)
+    _mark_vanishing(diagram)
     for card in diagram.cards:
-        _mark_vanishing(card, diagram, shrinking)
         card.marks.sort(key=lambda mark: KINDS.index(mark.kind))
-    found = [Finding(m.kind, where(c), m.value, m.message) for c in diagram.cards for m in c.marks]
-    return sorted(found, key=lambda finding: KINDS.index(finding.kind))
+    found = [(mark, card) for card in diagram.cards for mark in card.marks]
+    found.sort(key=lambda pair: (not pair[0].first, KINDS.index(pair[0].kind)))
+    return [Finding(mark.kind, where(card), mark.value, mark.message) for mark, card in found]
+
+
+def carry_marks(judged: Diagram, drawn: Diagram) -> None:
+    """Copy the marks of an unfolded diagram to the one that is drawn; a container's badge names the part inside."""
+    owner = {node.id: card for card in drawn.cards for node in card.nodes}
+    holder = {p.id: card for card in drawn.cards for p in card.parameters}
+    for card in drawn.cards:
+        card.marks = []
+    for card in judged.cards:
+        home = owner[card.last.id] if card.nodes else holder[card.parameters[0].id]
+        for mark in card.marks:
+            inside = len(home.nodes) > len(card.nodes)
+            badge = f"{card.name}: {mark.badge}" if inside else mark.badge
+            message = f"{where(card)}: {mark.message}" if inside else mark.message
+            home.marks.append(Mark(mark.kind, badge, mark.value, message, mark.first))
+    for card in drawn.cards:
+        card.marks.sort(key=lambda mark: (not mark.first, KINDS.index(mark.kind)))
 
 
 def where(card: Card) -> str:
     """The module path of a card, or its name where it has none."""
-    if card.kind == "op":
-        return f"{card.path}.{card.name}" if card.path else card.name
     return card.path or card.name
 
 
 def _first_bad(diagram: Diagram) -> tuple[Card | None, Card | None]:
     """The earliest card with a value that is not finite, in forward order and in backward order."""
-    forward = next((c for c in diagram.cards if _bad(_worst(n.out for n in c.nodes))), None)
-    backward = None
-    if forward is None:  # a bad forward makes a bad backward; the cause is the forward one
-        # A card is bad in backward order if the gradient that it sends on is, while the one it got is not.
-        backward = next((c for c in reversed(diagram.cards) if _sends_bad(c, diagram)), None)
-    return forward, backward
+    forward = next((c for c in diagram.cards if _bad(_forward_worst(c))), None)
+    if forward is not None:
+        return forward, None  # a bad forward makes a bad backward; the cause is the forward one
+    # In backward order, the first to send on what is bad.
+    senders = {link.target for link in diagram.links if _bad(link.grad)}
+    senders.update(c.id for c in diagram.cards if _bad(_worst(p.grad for p in c.parameters)))
+    return None, next((card for card in reversed(diagram.cards) if card.id in senders), None)
 
 
-def _sends_bad(card: Card, diagram: Diagram) -> bool:
-    sent = [link.grad for link in diagram.links if link.target == card.id]
-    return _bad(_worst([*sent, *(p.grad for p in card.parameters)]))
+def _forward_worst(card: Card) -> Magnitude | None:
+    return _worst([*(node.out for node in card.nodes), *(p.weight for p in card.parameters)])
 
 
-def _worst(magnitudes: object) -> Magnitude | None:
-    present = [m for m in magnitudes if m is not None]  # type: ignore[attr-defined]
+def _worst(magnitudes: Iterable[Magnitude | None]) -> Magnitude | None:
+    present = [m for m in magnitudes if m is not None]
     return max(present, key=lambda m: m.nan + m.inf, default=None)
 
 
@@ -92,25 +107,22 @@ def _bad(magnitude: Magnitude | None) -> bool:
 
 
 def _mark_nonfinite(card: Card, first_forward: bool, first_backward: bool) -> None:
-    seen = (
-        ("output", _worst(node.out for node in card.nodes), first_forward),
-        ("weights", _worst(p.weight for p in card.parameters), False),
-        ("gradient", _worst([card.out, *(p.grad for p in card.parameters)]), first_backward),
-    )
-    for what, magnitude, first in seen:
-        if magnitude is not None and _bad(magnitude):
-            kind = "nan" if magnitude.nan else "inf"
-            share = magnitude.nan or magnitude.inf
-            word = "NaN" if kind == "nan" else "Inf"
-            order = "forward" if first_forward else "backward"
-            message = f"{percent(share)} of the {what} is {word}" + (f"; FIRST in {order} order" if first else "")
-            badge = f"{word} {percent(share)}" + (" · FIRST" if first else "")
-            card.marks.append(Mark(kind, badge, share, message))
-            return
-    if first_backward:
-        card.marks.append(
-            Mark("nan", "NaN · FIRST", None, "the gradient it sends on is not finite; FIRST in backward order")
-        )
+    seen = {
+        "output": _worst(node.out for node in card.nodes),
+        "weights": _worst(p.weight for p in card.parameters),
+        "gradient": _worst([card.out, *(p.grad for p in card.parameters)]),
+    }
+    bad = {what: m for what, m in seen.items() if m is not None and _bad(m)}
+    first = " · FIRST" if first_forward or first_backward else ""
+    order = f"; FIRST in {'forward' if first_forward else 'backward'} order" if first else ""
+    if bad:
+        what, m = next(iter(bad.items()))
+        kind, word, share = ("nan", "NaN", m.nan) if m.nan else ("inf", "Inf", m.inf)
+        weights = "; so are some of its weights" if "weights" in bad and what != "weights" else ""
+        message = f"{percent(share)} of the {what} is {word}{weights}{order}"
+        card.marks.append(Mark(kind, f"{word} {percent(share)}{first}", share, message, first=bool(first)))
+    elif first:
+        card.marks.append(Mark("nan", f"NaN{first}", None, f"the gradient it sends is not finite{order}", first=True))
 
 
 def _mark_gain(card: Card) -> None:
@@ -130,33 +142,44 @@ def _mark_gain(card: Card) -> None:
         card.marks.append(Mark("exploding", badge, card.decades, message))
 
 
-def _mark_vanishing(card: Card, diagram: Diagram, shrinking: set[str]) -> None:
-    f = card.decades
-    if not card.judged or not card.parameters or f is None or card.marks:
-        return
-    culprits = [other for other in diagram.cards if other.id in shrinking and card.id in other.ancestors]
-    if f < (VANISHED if culprits else FADED):
-        shown = f"{f:.1f}".replace("-", "−") if math.isfinite(f) else "−∞"
-        if culprits:
-            why = f"shrunk on its way by {where(culprits[-1])} ({factor(culprits[-1].gain)})"
-        else:
-            behind = sum(1 for other in diagram.cards if other.judged and card.id in other.ancestors)
-            rate = 10 ** (f / behind) if behind and math.isfinite(f) else 0.0
-            why = f"gradually, {factor(rate)} a layer"
-        below = shown.removeprefix("−")
-        message = f"its gradient is {below} decades below the one at the model's output, {why}"
-        card.marks.append(Mark("vanishing", f"▼ VANISHING {shown} decades", f if math.isfinite(f) else None, message))
+def _mark_vanishing(diagram: Diagram) -> None:
+    """Cards with parameters that little gradient reaches; the way from the output to each is followed once."""
+    culprits: dict[str, Card] = {}  # card -> the nearest card that shrinks on its way from the output
+    end = max((card.rank for card in diagram.cards if card.judged), default=0)
+    for link in sorted(diagram.links, key=lambda link: -diagram.card(link.target).rank):
+        target = diagram.card(link.target)
+        shrinks = any(mark.kind == "shrinks" for mark in target.marks)
+        culprit = target if shrinks else culprits.get(target.id)
+        if culprit is not None:
+            culprits[link.source] = culprit
+    for card in diagram.cards:
+        f = card.decades
+        culprit = culprits.get(card.id)
+        if not card.judged or not card.parameters or f is None or card.marks:
+            continue
+        if f < (VANISHED if culprit else FADED):
+            card.marks.append(_vanishing(f, culprit, end - card.rank))
+
+
+def _vanishing(f: float, culprit: Card | None, layers: int) -> Mark:
+    if culprit is not None:
+        why = f"shrunk on its way by {where(culprit)} ({factor(culprit.gain)})"
+    else:
+        why = f"gradually, {factor(10 ** (f / max(layers, 1)))} a layer"
+    if not math.isfinite(f):
+        return Mark("vanishing", "▼ VANISHING to 0", None, f"its gradient is zero, {why}")
+    message = f"its gradient is {-f:.1f} decades below the one at the model's output, {why}"
+    return Mark("vanishing", f"▼ VANISHING −{-f:.1f} decades", f, message)
 
 
 def _mark_dead(card: Card) -> None:
-    """Silent channels are dead if most are, if they were over many steps, or if they are far below zero."""
+    """Silent channels are dead if nearly all are, or if they stay far below zero."""
     rectifiers = [node.silent for node in card.nodes if node.silent is not None]
     worst = max(rectifiers, key=lambda s: (s.far / s.of, s.channels / s.of), default=None)
     if worst is None:
         return
-    limit = DEAD_SHARE_OF_MANY if worst.steps >= MANY_STEPS else DEAD_SHARE
     window = f"{worst.samples} samples" + (f" of {worst.steps} steps" if worst.steps > 1 else "")
-    if worst.channels / worst.of > limit or worst.channels == worst.of:
+    if worst.channels / worst.of > DEAD_SHARE:
         message = f"{worst.channels} of {worst.of} channels were never active in {window}, so no gradient passes them"
         card.marks.append(Mark("dead", f"{worst.channels}/{worst.of} DEAD", worst.channels / worst.of, message))
     elif worst.far:
@@ -172,9 +195,8 @@ def _mark_parameters(card: Card, diagram: Diagram) -> None:
         unused = [p for p in without if not p.reached]
         silent = [p for p in without if p.reached]
         if unused:
-            reason = (
-                "its result does not reach the loss" if any(p.ran for p in unused) else "the forward pass never read it"
-            )
+            ran = any(p.ran for p in unused)
+            reason = "its result does not reach the loss" if ran else "nothing that the loss depends on reads it"
             message = f"{_names(unused)} unused by the loss: {reason}"
             card.marks.append(Mark("unused", "NO GRAD · unused by the loss", float(len(unused)), message))
         if silent:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import graphviz
 
@@ -53,8 +54,17 @@ def draw(diagram: Diagram, style: Style, facts: str, banner: str) -> Drawing:
         _containers(page, diagram, style, drawing.album)
         for link in diagram.links:
             _link(page, diagram, link, style)
+        _appendix(page, diagram)
     graph.attr(label=label(legend(diagram, style.scale, style.show, theme)), labelloc="b", labeljust="c")
     return drawing
+
+
+def _appendix(page: graphviz.Digraph, diagram: Diagram) -> None:
+    """What the loss does not use stands below everything else, one under the other."""
+    used = [card for card in diagram.cards if card.kind != "unused"]
+    stacked = used[-1:] + [card for card in diagram.cards if card.kind == "unused"]
+    for above, below in pairwise(stacked):
+        page.edge(f"{above.id}:gi:s", f"{below.id}:go:n", style="invis", weight="8")
 
 
 def new_graph(diagram: Diagram, style: Style) -> graphviz.Digraph:
@@ -270,6 +280,8 @@ def gradient_line(diagram: Diagram, link: Link, style: Style) -> dict[str, str]:
             "tooltip": tip,
         }
     f = shown_decades(diagram, link, style.scale)
+    if f is None:
+        return {"color": theme.stopped, "penwidth": "1.2", "arrowtail": "normal", "arrowsize": "0.6", "tooltip": tip}
     width = flow_width(f)
     return {
         "color": flow_colour(f, theme),
@@ -287,7 +299,7 @@ def gradient_words(diagram: Diagram, link: Link, style: Style, *, gain: bool = T
     if m is None:
         return "no gradient came" if link.differentiable else "no gradient asked for"
     if m.nan or m.inf:
-        return f"NaN {wording.percent(m.nan)}" if m.nan else f"Inf {wording.percent(m.inf)}"
+        return wording.not_finite(m)
     if style.scale == "rms":
         return f"rms {wording.number(m.rms)}"
     if style.scale == "update" and (update := _update_of(diagram, link)) is not None:
@@ -296,17 +308,15 @@ def gradient_words(diagram: Diagram, link: Link, style: Style, *, gain: bool = T
     return f"‖∂L‖ {wording.number(m.flow)}{left}"
 
 
-def shown_decades(diagram: Diagram, link: Link, scale: str) -> float:
-    """What width and colour encode: decades from the reference of the scale asked for."""
+def shown_decades(diagram: Diagram, link: Link, scale: str) -> float | None:
+    """What width and colour encode: decades from the reference of the scale asked for; None: nothing."""
     assert link.grad is not None
     if scale == "rms":
         output = next((n for n in diagram.trace.nodes if n.id == diagram.trace.output), None)
-        f = decades(link.grad.rms, output.grad.rms if output is not None and output.grad is not None else None)
-    elif scale == "update":
-        f = decades(_update_of(diagram, link), 1e-3)
-    else:
-        f = link.decades
-    return 0.0 if f is None else f
+        return decades(link.grad.rms, output.grad.rms if output is not None and output.grad is not None else None)
+    if scale == "update":
+        return decades(_update_of(diagram, link), 1e-3)
+    return link.decades
 
 
 def _update_of(diagram: Diagram, link: Link) -> float | None:

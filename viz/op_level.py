@@ -243,6 +243,9 @@ def _parameter_gradients(parameters: list[Parameter], theme: Theme) -> str:
         assert p.grad is not None
         uses = f"   Σ of {len(p.uses)} uses" if len(p.uses) > 1 else ""
         line = text(f"∂{_short(p)}", theme.backward, 10, bold=True, room=60)
+        if p.grad.nan or p.grad.inf:
+            rows.append(cell(line + text(f"  {wording.not_finite(p.grad)}", theme.ink, 9, bold=True), ALIGN="LEFT"))
+            continue
         line += text(f"  rms {wording.number(p.grad.rms)}{uses}", theme.muted, 9)
         line += text(f"   upd/w {update_text(p.update)} ", theme.ink, 9) + glyph(p.update, theme, 9)
         rows.append(cell(line, ALIGN="LEFT"))

@@ -74,7 +74,7 @@ class Activity:
     """Of a rectifier over the steps that were seen: the highest value before it, by channel, and what is usual."""
 
     highest: np.ndarray  # (channels,); where only the output is known, 0 for a silent channel
-    usual: float  # median magnitude before the rectifier; 0 if not known
+    usual: float  # median magnitude before the rectifier, in active channels; 0 if not known
     samples: int
     steps: int = 1
 
@@ -124,8 +124,12 @@ def activity_of(call: Call, before: np.ndarray | None, batched: bool) -> Activit
     values = before if before is not None else call.array
     if call.op.name not in RECTIFIERS or values is None or not values.size:
         return None
-    usual = float(np.median(np.abs(values))) if before is not None else 0.0
-    return Activity(measure.highest_by_channel(values, batched=batched), usual, len(values) if batched else 1)
+    highest = measure.highest_by_channel(values, batched=batched)
+    usual = 0.0
+    if before is not None and (highest > 0).any():
+        active = before.compress(highest > 0, axis=1 if batched and before.ndim > 1 else 0)
+        usual = float(np.median(np.abs(active)))
+    return Activity(highest, usual, len(values) if batched else 1)
 
 
 def array_of(calls: Sequence[Call], source: Any) -> np.ndarray | None:

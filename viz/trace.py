@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cached_property
 from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -166,6 +167,14 @@ class Trace:
     output: int | None = None  # the node whose gradient is the reference
     loss: int | None = None
     backward: str = "full"  # "full", "freed" (only leaf gradients are left) or "none"
+
+    @cached_property
+    def inputs(self) -> dict[int, list[int]]:
+        """Node id -> ids of the nodes that feed it; made when first asked for."""
+        found: dict[int, list[int]] = {node.id: [] for node in self.nodes}
+        for edge in self.edges:
+            found[edge.target].append(edge.source)
+        return found
 
     def to_json(self) -> str:
         """This trace as strict JSON."""

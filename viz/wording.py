@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from viz.trace import Node, Trace
+from viz.trace import Magnitude, Node, Trace
 
 _FAMILIES = (
     ("loss", ("cross_entropy", "nll", "mse", "l1_loss", "huber", "kl_div", "binary_cross")),
@@ -84,6 +84,11 @@ def percent(share: float) -> str:
     return f"{share:.0%}"
 
 
+def not_finite(m: Magnitude) -> str:
+    """NaN 12% or Inf 3%, NaN first."""
+    return f"NaN {percent(m.nan)}" if m.nan else f"Inf {percent(m.inf)}"
+
+
 def option(node: Node, name: str) -> Any:
     """An option of a node, also from inside a geometry or window."""
     if name in node.options:
@@ -109,16 +114,9 @@ def neutral_gain(nodes: Sequence[Node], trace: Trace) -> float:
 
     A mean over n has gain 1/sqrt(n), so an average pool 1/sqrt(kh kw). Along parallel ways, the largest counts.
     """
-    if len(nodes) == 1:
-        return _neutral(nodes[0], trace)
     reached: dict[int, float] = {}
-    members = {node.id for node in nodes}
-    sources: dict[int, list[int]] = {node.id: [] for node in nodes}
-    for edge in trace.edges:
-        if edge.target in members and edge.source in members:
-            sources[edge.target].append(edge.source)
     for node in nodes:
-        best = max((reached[s] for s in sources[node.id] if s in reached), default=1.0)
+        best = max((reached[source] for source in trace.inputs[node.id] if source in reached), default=1.0)
         reached[node.id] = best * _neutral(node, trace)
     return reached[nodes[-1].id] if nodes else 1.0
 
@@ -127,11 +125,9 @@ def _neutral(node: Node, trace: Trace) -> float:
     averages = ("avg_pool" in node.op and "adaptive" not in node.op and "global" not in node.op) and kernel_of(node)
     if averages:
         return 1 / math.sqrt(math.prod(averages))
-    if node.op == "mean" or "avg_pool" in node.op:
-        edge = next((e for e in trace.edges if e.target == node.id), None)
-        if edge is not None:
-            inputs, outputs = math.prod(trace.nodes[edge.source].shape), math.prod(node.shape)
-            return 1 / math.sqrt(max(inputs / max(outputs, 1), 1.0))
+    if (node.op == "mean" or "avg_pool" in node.op) and trace.inputs[node.id]:
+        source = trace.nodes[trace.inputs[node.id][0]]
+        return 1 / math.sqrt(max(math.prod(source.shape) / max(math.prod(node.shape), 1), 1.0))
     return 1.0
 
 
@@ -164,11 +160,10 @@ def hyper_parameters(node: Node, weight: Sequence[int] | None, trace: Trace) -> 
         words.append(f"pad {_one_or_all(padding)}")
     if node.op.startswith("dropout") and isinstance(option(node, "p"), float):
         words.append(f"p {option(node, 'p'):g}")
-    if family == "shape":
-        source = next((e.source for e in trace.edges if e.target == node.id), None)
-        if source is not None:
-            drop = 1 if node.batched else 0
-            words.append(f"{shape_of(trace.nodes[source].shape[drop:])} → {shape_of(node.shape[drop:])}")
+    if family == "shape" and trace.inputs[node.id]:
+        drop = 1 if node.batched else 0
+        source = trace.nodes[trace.inputs[node.id][0]]
+        words.append(f"{shape_of(source.shape[drop:])} → {shape_of(node.shape[drop:])}")
     return " · ".join(words)
 
 
@@ -182,7 +177,7 @@ def routing(node: Node, trace: Trace) -> str:
         return f"gradient goes to the winner of each {_times(kernel)} window, summed where windows overlap"
     if "avg_pool" in node.op:
         return f"each of {math.prod(kernel)} inputs gets 1/{math.prod(kernel)} of the gradient" if kernel else ""
-    if node.op == "add" and sum(1 for e in trace.edges if e.target == node.id) > 1:
+    if node.op == "add" and len(trace.inputs[node.id]) > 1:
         return "the gradient is copied to both inputs"
     return ""
 
