@@ -23,7 +23,7 @@ def coloured(images: np.ndarray) -> np.ndarray:
 def trained() -> nn.Module:
     tc.manual_seed(0)
     model = models.convnet_preview()
-    optimizer = optim.Adam(model.parameters(), lr=3e-3)
+    optimizer = optim.Adam(model.parameters(), lr=2e-3)
     loader = data.DataLoader(data.digits("train", size=32), 64, shuffle=True, seed=0)
     for _ in range(3):
         for images, labels in loader:
@@ -51,19 +51,26 @@ def activations(model: nn.Module, image: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def exciting_inputs(model: nn.Module, layer: nn.Module, steps: int = 40) -> np.ndarray:
-    """For each channel of a layer the input that excites it most: gradient ascent on the pixels, from faint noise."""
+    """For each channel of a layer the input that excites its central unit most, cut to the pixels that the unit sees.
+
+    Gradient ascent on the pixels, from faint noise; outside of the unit's window the gradient is exactly zero.
+    """
     kept = []
     handle = layer.register_forward_hook(lambda _, __, out: kept.append(out))
     channels = np.arange(len(layer.weight))
     images = 0.1 * np.random.default_rng(0).normal(size=(len(channels), 3, 32, 32)).astype(np.float32)
+    seen = np.zeros(32, bool)
     for _ in range(steps):
         x = tc.tensor(images, requires_grad=True)
         model(x)
-        excitement = kept.pop()[channels, channels].mean(axis=(1, 2)).sum()  # image i, channel i
+        maps = kept.pop()
+        excitement = maps[channels, channels, maps.shape[2] // 2, maps.shape[3] // 2].sum()  # image i, channel i
         (gradient,) = tc.grad(excitement, [x])
-        images = images + 0.1 * gradient.data / (gradient.data.std(axis=(1, 2, 3), keepdims=True) + 1e-8)
+        seen |= (gradient.data != 0).any(axis=(0, 1, 2))
+        norm = np.sqrt((gradient.data**2).sum(axis=(1, 2, 3), keepdims=True))
+        images = images + gradient.data / (norm + 1e-8)
     handle.remove()
-    return images
+    return images[:, :, seen][:, :, :, seen]
 
 
 def main() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,34 +40,34 @@ def run(out: str | Path = "runs/demo", *, epochs: int = EPOCHS, seed: int = 0) -
     tc.manual_seed(seed)
     model = models.lenet5()
     optimizer = optim.Adam(model.parameters(), lr=LEARNING_RATE)
-    test = data.digits("test", size=28)
 
     print(tc.summary(model, (1, 28, 28)), end="\n\n")
-    written = draw_gradient_flow(model, optimizer, test, folder, "before")
+    written = draw_gradient_flow(model, optimizer, folder, "before")
     started = time.perf_counter()
     history = with_progress(train(model, optimizer, epochs, seed), epochs)
     print(f"\ntrained {epochs} epochs in {time.perf_counter() - started:.0f} s")
+    test = data.digits("test", size=28)
     accuracy = evaluate(model, test)
-    print(f"test accuracy {accuracy:.2%} ({round(accuracy * len(test))} of {len(test)} digits it had not seen)\n")
+    print(f"test accuracy {accuracy:.2%} ({round(accuracy * len(test))} of {len(test)} digits it had never seen)\n")
 
     tc.save(model, folder / "lenet5.npz")
-    written |= {"lenet5.npz": "the trained weights"}
-    written |= draw_gradient_flow(model, optimizer, test, folder, "after")
+    written |= draw_gradient_flow(model, optimizer, folder, "after")
     written |= draw_curves(history, accuracy, folder)
-    written |= draw_what_it_sees(model, test, folder)
+    written |= draw_what_it_sees(model, test[:1][0], folder)
+    written["lenet5.npz"] = "the trained weights"
     print(f"written to {folder}/")
     for name, meaning in written.items():
-        print(f"  {name:<28}{meaning}")
-    print(NEXT)
+        print(f"  {name:<32}{meaning}")
+    print(NEXT.format(folder=folder))
     return accuracy
 
 
 NEXT = """
 next
-  tinygrad-cnn demo --seed 1 --epochs 10          another start, a quarter of the time
-  tinygrad-cnn summary --model resnet20           what a deeper network costs
-  tinygrad-cnn graph --model vgg_small -o vgg.svg where its gradient flows
-  examples/own_op.py                              an operation of your own, drawn and checked"""
+  open {folder}/gradient_flow_after.svg in a browser: values flow down, gradients flow up
+  tinygrad-cnn demo --seed 1                          another start
+  tinygrad-cnn graph --model vgg_small -o vgg.svg     a larger network
+  python examples/own_op.py                           an operation of your own, drawn and checked"""
 
 
 # --- training ---------------------------------------------------------------------------------------------
@@ -128,24 +129,23 @@ def evaluate(model: nn.Module, dataset: data.TensorDataset) -> float:
 # --- pictures ---------------------------------------------------------------------------------------------
 
 
-def draw_gradient_flow(
-    model: nn.Module, optimizer: optim.Adam, dataset: data.TensorDataset, folder: Path, when: str
-) -> dict[str, str]:
-    """Draws one forward and backward pass over a batch by module, and by operation."""
+def draw_gradient_flow(model: nn.Module, optimizer: optim.Adam, folder: Path, when: str) -> dict[str, str]:
+    """Draws one forward and backward pass over a batch of training digits, by module and by operation."""
     import viz
 
-    images, labels = dataset[:BATCH_SIZE]
-    with viz.capture(model, optimizer) as capture:
+    images, labels = data.digits("train", size=28)[:BATCH_SIZE]
+    optimizer.param_groups[0]["lr"] = LEARNING_RATE  # the schedule ends at 0, and the picture compares updates
+    with viz.capture(model, optimizer, title=f"LeNet-5 {when} training") as capture:
         F.cross_entropy(model(tc.tensor(images)), labels).backward()
     model.zero_grad()
-    modules = capture.figure(level="module")
-    written = {f"gradient_flow_{when}.svg": f"the gradient through the network, {when} training"}
-    modules.save(folder / f"gradient_flow_{when}.svg")
-    modules.save(folder / f"gradient_flow_{when}.png")
-    if when == "after":
-        capture.figure(level="op").save(folder / "operations.svg")
-        written["operations.svg"] = "every operation, forward beside backward"
-    return written
+    modules, operations = capture.figure(level="module"), capture.figure(level="op")
+    for ending in ("svg", "png"):
+        modules.save(folder / f"gradient_flow_{when}.{ending}")
+        operations.save(folder / f"operations_{when}.{ending}")
+    return {
+        f"gradient_flow_{when}.svg, .png": f"the gradient through the layers, {when} training",
+        f"operations_{when}.svg, .png": "every operation, forward beside backward",
+    }
 
 
 def draw_curves(history: History, accuracy: float, folder: Path) -> dict[str, str]:
@@ -165,43 +165,38 @@ def draw_curves(history: History, accuracy: float, folder: Path) -> dict[str, st
     return {"curves.png": "the loss and the accuracy over the epochs"}
 
 
-def draw_what_it_sees(model: nn.Module, dataset: data.TensorDataset, folder: Path) -> dict[str, str]:
-    """Draws the filters of the convolutions, and what each layer makes of one digit."""
-    weights = {name: p.data for name, p in model.named_parameters() if p.ndim == 4}
-    draw_maps(
-        {f"{name} {w.shape}": w.reshape(-1, *w.shape[2:]) for name, w in weights.items()},
-        folder / "filters.png",
-        "PuOr",
-    )
-    image = dataset[:1][0]
+def draw_what_it_sees(model: nn.Module, image: np.ndarray, folder: Path) -> dict[str, str]:
+    """Draws the filters of the convolutions, and what each layer makes of one image (1, C, H, W)."""
+    filters = {name: p.data.reshape(-1, *p.shape[2:]) for name, p in model.named_parameters() if p.ndim == 4}
+    draw_maps(filters, folder / "filters.png")
     outputs = {"input": image[0]}
-    handles = [
-        module.register_forward_hook(lambda _, __, out, name=name: outputs.update({name: out.data[0]}))
-        for name, module in model.named_modules()
-        if name
-    ]
+
+    def keep(name: str) -> Callable[[nn.Module, Any, tc.Tensor], None]:
+        return lambda module, inputs, output: outputs.update({name: output.data[0]})
+
+    handles = [module.register_forward_hook(keep(name)) for name, module in model.named_modules() if name]
     with tc.no_grad():
         model(tc.tensor(image))
     for handle in handles:
         handle.remove()
-    maps = {f"{name} {a.shape}": a for name, a in outputs.items() if a.ndim == 3}
-    draw_maps(maps, folder / "activations.png", "cividis")
+    draw_maps({name: maps for name, maps in outputs.items() if maps.ndim == 3}, folder / "activations.png")
     return {"filters.png": "what the filters look for", "activations.png": "what each layer makes of one digit"}
 
 
-def draw_maps(groups: dict[str, np.ndarray], path: Path, colours: str, columns: int = 16) -> None:
-    """Draws stacks of images (n, H, W), one titled band per stack; diverging colours are centred on zero."""
-    rows = [-(-len(stack) // columns) for stack in groups.values()]
-    figure = new_figure(0.6 * columns, 0.65 * sum(rows) + 0.45 * len(rows))
-    bands = np.atleast_1d(figure.subfigures(len(groups), 1, height_ratios=[0.65 * r + 0.45 for r in rows]))
-    for band, (title, stack), count in zip(bands, groups.items(), rows, strict=True):
-        band.suptitle(title, fontsize=9, x=0.01, ha="left")
-        limit = abs(stack).max() or 1
-        low = -limit if colours == "PuOr" else 0
-        for axes in (grid := band.subplots(count, columns, squeeze=False)).flat:
+def draw_maps(stacks: dict[str, np.ndarray], path: Path, columns: int = 16) -> None:
+    """Draws stacks of images (n, H, W), each under its name; one colour scale a stack, centred on zero if signed."""
+    rows = [-(-len(stack) // columns) for stack in stacks.values()]
+    figure = new_figure(0.6 * columns, 0.6 * sum(rows) + 0.4 * len(rows))
+    bands = np.atleast_1d(figure.subfigures(len(rows), 1, height_ratios=[0.6 * count + 0.4 for count in rows]))
+    for band, (name, stack), count in zip(bands, stacks.items(), rows, strict=True):
+        high, signed = abs(stack).max(), stack.min() < 0
+        shape = " x ".join(map(str, stack.shape))
+        band.suptitle(f"{name}: {shape}, {-high if signed else 0:.2g} to {high:.2g}", fontsize=8, x=0.01, ha="left")
+        grid = band.subplots(count, columns, squeeze=False)
+        for axes, image in itertools.zip_longest(grid.flat, stack):
             axes.set_axis_off()
-        for axes, image in zip(grid.flat, stack, strict=False):
-            axes.imshow(image, cmap=colours, vmin=low, vmax=limit)
+            if image is not None:
+                axes.imshow(image, cmap="PuOr_r" if signed else "cividis", vmin=-high if signed else 0, vmax=high)
     figure.savefig(path, dpi=110)
 
 
