@@ -68,14 +68,13 @@ def cases(count: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Run a test with `count` random generators as its first argument; a failure names the one it failed on."""
 
     def decorate(test: Callable[..., None]) -> Callable[..., None]:
-        name = f"{test.__module__.rpartition('.')[2]}.{test.__name__}"
-
         def run(**fixtures: Any) -> None:
+            named = f"{test.__name__}, {fixtures}"
             for i in range(count):
                 try:
-                    test(np.random.default_rng((zlib.crc32(name.encode()), i)), **fixtures)
+                    test(np.random.default_rng((zlib.crc32(named.encode()), i)), **fixtures)
                 except Exception as error:
-                    error.add_note(f"case {i} of {name}")
+                    error.add_note(f"case {i} of {named}")
                     raise
 
         run.__name__, run.__doc__ = test.__name__, test.__doc__

@@ -7,6 +7,10 @@ from collections.abc import Callable
 import numpy as np
 
 
+def _row_major(x: np.ndarray) -> np.ndarray:
+    return np.array(x, order="C")
+
+
 def _channels_last(x: np.ndarray) -> np.ndarray:
     """Axis 1 innermost, as the convolutions of this package leave it."""
     return x if x.ndim < 3 else np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
@@ -48,7 +52,7 @@ def _offset(x: np.ndarray) -> np.ndarray:
 
 
 LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "row-major": np.ascontiguousarray,
+    "row-major": _row_major,
     "channels-last": _channels_last,
     "transposed": _transposed,
     "negative-strides": _negative_strides,
