@@ -34,25 +34,36 @@ from tinygrad_cnn.creation import (
     zeros_like,
 )  # fmt: skip
 from tinygrad_cnn.errors import CheckpointError, ShapeError, TapeError
+from tinygrad_cnn.operations.einsum import einsum
 from tinygrad_cnn.operations.elementwise import (
     abs_ as abs,
 )  # fmt: skip
 from tinygrad_cnn.operations.elementwise import (
+    atan,
     ceil,
     clip,
     cos,
+    cosh,
     erf,
     exp,
     expm1,
     floor,
+    isfinite,
+    isinf,
+    isnan,
     log,
     log1p,
+    log2,
+    log10,
     maximum,
     minimum,
+    reciprocal,
     relu,
+    rsqrt,
     sigmoid,
     sign,
     sin,
+    sinh,
     sqrt,
     square,
     tan,
@@ -97,11 +108,12 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
-    "CheckpointError", "Op", "ShapeError", "TapeError", "Tensor", "abs", "arange", "cat", "ceil", "checkpoint",
-    "clip", "cos", "data", "detect_anomaly", "enable_grad", "erf", "exp", "expm1", "eye", "floor", "full", "func",
-    "functional", "get_default_dtype", "grad", "is_grad_enabled", "linspace", "load", "log", "log1p",
-    "log_softmax", "manual_seed", "matmul", "maximum", "minimum", "models", "nn", "no_grad", "ones", "ones_like",
-    "op", "ops", "optim", "pow", "rand", "randint", "randn", "relu", "round", "save", "set_default_dtype",
-    "sigmoid", "sign", "sin", "softmax", "sqrt", "square", "stack", "summary", "tan", "tanh", "tensor", "testing",
-    "where", "zeros", "zeros_like",
+    "CheckpointError", "Op", "ShapeError", "TapeError", "Tensor", "abs", "arange", "atan", "cat", "ceil",
+    "checkpoint", "clip", "cos", "cosh", "data", "detect_anomaly", "einsum", "enable_grad", "erf", "exp", "expm1",
+    "eye", "floor", "full", "func", "functional", "get_default_dtype", "grad", "is_grad_enabled", "isfinite",
+    "isinf", "isnan", "linspace", "load", "log", "log1p", "log2", "log10", "log_softmax", "manual_seed", "matmul",
+    "maximum", "minimum", "models", "nn", "no_grad", "ones", "ones_like", "op", "ops", "optim", "pow", "rand",
+    "randint", "randn", "reciprocal", "relu", "round", "rsqrt", "save", "set_default_dtype", "sigmoid", "sign",
+    "sin", "sinh", "softmax", "sqrt", "square", "stack", "summary", "tan", "tanh", "tensor", "testing", "where",
+    "zeros", "zeros_like",
 ]  # fmt: skip

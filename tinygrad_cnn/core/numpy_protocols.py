@@ -13,7 +13,7 @@ from tinygrad_cnn.core.operators import FUNCTIONS, OPS, Operators
 # Ufuncs whose operation bears another name.
 _RENAMED = {
     "subtract": "sub", "multiply": "mul", "divide": "div", "true_divide": "div", "negative": "neg", "power": "pow",
-    "float_power": "pow", "absolute": "abs", "fabs": "abs", "fmax": "maximum", "fmin": "minimum",
+    "float_power": "pow", "absolute": "abs", "fabs": "abs", "fmax": "maximum", "fmin": "minimum", "arctan": "atan",
     "less": "lt", "less_equal": "le", "greater": "gt", "greater_equal": "ge", "equal": "eq", "not_equal": "ne",
     "logical_and": "bitwise_and", "logical_or": "bitwise_or", "logical_not": "invert",
 }  # fmt: skip
@@ -107,6 +107,7 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.clip: _clip,
     np.roll: _roll,
     np.where: lambda condition, a, b: OPS["where"](condition, a, b),
+    np.einsum: lambda equation, *operands, optimize=True: FUNCTIONS["einsum"](equation, *operands),
     np.matmul: lambda a, b: OPS["matmul"](a, b),
     np.dot: lambda a, b: OPS["matmul"](a, b) if np.ndim(a) and np.ndim(b) <= 2 else OPS["mul"](a, b),
     np.concatenate: _concatenate,

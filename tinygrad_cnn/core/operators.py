@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -14,6 +16,33 @@ OPS: dict[str, Any] = {}  # the registry: name -> Op
 FUNCTIONS: dict[str, Callable[..., Any]] = {}  # functions around ops that methods here share: cat, stack, pad
 
 Axis = int | tuple[int, ...] | None
+
+P = ParamSpec("P")
+R = TypeVar("R")
+C = TypeVar("C", bound=type)
+_PYTORCH_WORDS = {"dim": "axis", "dims": "axis", "keepdim": "keepdims"}
+
+
+def in_numpys_words(function: Callable[P, R]) -> Callable[P, R]:
+    """Refuse PyTorch's `dim=` and `keepdim=` with a TypeError that names NumPy's words; for functions of an axis."""
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **options: P.kwargs) -> R:
+        if options and not _PYTORCH_WORDS.keys().isdisjoint(options):
+            said = ", ".join(f"{word}=" for word in options if word in _PYTORCH_WORDS)
+            ours = ", ".join(f"{_PYTORCH_WORDS[word]}=" for word in options if word in _PYTORCH_WORDS)
+            raise TypeError(f"{function.__name__}: {said} is PyTorch's word; here it is NumPy's, write {ours}")
+        return function(*args, **options)
+
+    return checked
+
+
+def _methods_in_numpys_words(cls: C) -> C:
+    """`in_numpys_words` for every public method with an axis; the others, operators above all, stay bare."""
+    for name, method in list(vars(cls).items()):
+        if inspect.isfunction(method) and not name.startswith("_") and "axis" in inspect.signature(method).parameters:
+            setattr(cls, name, in_numpys_words(method))
+    return cls
 
 
 def _binary(name: str) -> Any:
@@ -49,6 +78,7 @@ def _is_operand(value: Any) -> bool:
     return isinstance(value, Operators | np.ndarray | np.generic | int | float | complex | list | tuple)
 
 
+@_methods_in_numpys_words
 class Operators:
     """The part of `Tensor` that computes; every method here is differentiable where mathematics is."""
 
@@ -104,16 +134,27 @@ class Operators:
         """`np.take_along_axis`: pick one element per index along an axis."""
         return OPS["take_along_axis"](self, indices=_plain_index(indices), axis=self._axis("take_along_axis", axis))
 
-    def masked_fill(self, mask: Any, value: float) -> Tensor:
-        """Where the mask is true, `value`, which gets no gradient."""
+    def masked_fill(self, mask: Any, value: Any) -> Tensor:
+        """Where the boolean mask is true, `value`; elsewhere the element. The mask broadcasts to the Tensor's shape."""
+        mask = mask if isinstance(mask, Operators) else np.asarray(mask)
+        if mask.dtype != np.bool_:
+            raise TypeError(f"masked_fill: the mask must be boolean, got {mask.dtype}; write mask != 0")
+        if mask.ndim > self.ndim or np.broadcast_shapes(mask.shape, self.shape) != self.shape:
+            raise ValueError(f"masked_fill: a mask of shape {mask.shape} does not broadcast to shape {self.shape}")
+        if np.ndim(value):
+            raise ValueError(f"masked_fill: value must be one number, its shape is {np.shape(value)}; use tc.where")
         return OPS["where"](mask, value, self)
 
     # -- elementwise --
 
     exp, log, log1p, expm1 = (_unary(n, f"Elementwise {n}.") for n in ("exp", "log", "log1p", "expm1"))
+    log2, log10, rsqrt, reciprocal = (_unary(n, f"Elementwise {n}.") for n in ("log2", "log10", "rsqrt", "reciprocal"))
     sqrt, square, abs, sign = (_unary(n, f"Elementwise {n}.") for n in ("sqrt", "square", "abs", "sign"))
     sin, cos, tan, tanh = (_unary(n, f"Elementwise {n}.") for n in ("sin", "cos", "tan", "tanh"))
+    sinh, cosh, atan = (_unary(n, f"Elementwise {n}.") for n in ("sinh", "cosh", "atan"))
     relu, sigmoid, erf = (_unary(n, f"Elementwise {n}.") for n in ("relu", "sigmoid", "erf"))
+    floor, ceil, round = (_unary(n, f"Elementwise {n}.") for n in ("floor", "ceil", "round"))
+    isnan, isinf, isfinite = (_unary(n, f"Elementwise {n}: boolean.") for n in ("isnan", "isinf", "isfinite"))
 
     def clip(self, min: Any = None, max: Any = None) -> Tensor:
         """Elements limited to [min, max]; the derivative is 1 within and at both bounds, 0 outside."""
@@ -179,8 +220,10 @@ class Operators:
         """Index of the first smallest element; NaN counts as smallest."""
         return OPS["argmin"](self, axis=None if axis is None else self._axis("argmin", axis), keepdims=keepdims)
 
-    def cumsum(self, axis: int = 0) -> Tensor:
-        """Running sum along an axis."""
+    def cumsum(self, axis: int | None = None) -> Tensor:
+        """Running sum along an axis; without one, over all elements in row-major order."""
+        if axis is None:
+            return self.flatten().cumsum(0)
         return OPS["cumsum"](self, axis=self._axis("cumsum", axis))
 
     def logsumexp(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -285,10 +328,15 @@ class Operators:
         return OPS["flip"](self, axis=self._axes("flip", axis))
 
     def roll(self, shift: int | tuple[int, ...], axis: Axis = None) -> Tensor:
-        """Elements moved along axes, those that fall off coming back at the other end."""
+        """Elements moved along axes, those that fall off coming back at the other end; one shift, or one per axis."""
         if axis is None:
-            return OPS["roll"](self.flatten(), shift=shift, axis=0).reshape(self.shape)
-        return OPS["roll"](self, shift=shift, axis=axis if isinstance(axis, tuple) else self._axis("roll", axis))
+            return self.flatten().roll(shift, 0).reshape(self.shape)
+        axes = tuple(self._axis("roll", a) for a in (axis if isinstance(axis, tuple) else (axis,)))
+        shifts = _integers("roll", (shift,))
+        shifts = shifts * len(axes) if len(shifts) == 1 else shifts
+        if len(shifts) != len(axes):
+            raise ValueError(f"roll: {len(shifts)} shifts {shifts} for {len(axes)} axes {axes}; give one for each")
+        return OPS["roll"](self, shift=shifts, axis=axes)
 
     def tile(self, *repeats: Any) -> Tensor:
         """The whole repeated along each axis, as `np.tile`."""
@@ -308,12 +356,12 @@ class Operators:
         """Pieces along an axis: of one size (the last may be smaller), or of the given sizes."""
         axis = self._axis("split", axis)
         length = self.shape[axis]
-        if isinstance(size_or_sizes, int):
+        if isinstance(size_or_sizes, int | np.integer):
             if size_or_sizes <= 0:
                 raise ValueError(f"split: the size must be positive, got {size_or_sizes}")
             sizes = [min(size_or_sizes, length - i) for i in range(0, length, size_or_sizes)] or [0]
         else:
-            sizes = list(size_or_sizes)
+            sizes = list(_integers("split", (size_or_sizes,)))
             if sum(sizes) != length or min(sizes, default=0) < 0:
                 raise ValueError(
                     f"split: sizes {sizes} must sum to {length}, the length of axis {axis} of {self.shape}"
@@ -332,13 +380,16 @@ class Operators:
         values = OPS["take_along_axis"](self, indices=indices, axis=axis)
         return values, type(self)._wrap(indices, None)  # type: ignore[attr-defined]  # Tensor's
 
-    def topk(self, k: int, axis: int = -1) -> tuple[Tensor, Tensor]:
-        """The k largest along an axis, largest first, and their indices."""
+    def topk(self, k: int, axis: int = -1, largest: bool = True) -> tuple[Tensor, Tensor]:
+        """The k largest (or smallest) along an axis, in order, and their indices; NaN counts as largest."""
         axis = self._axis("topk", axis)
-        if not 0 <= k <= self.shape[axis]:
-            raise ValueError(f"topk: k must be between 0 and {self.shape[axis]}, the length of axis {axis}, got {k}")
+        if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 0 <= k <= self.shape[axis]:
+            raise ValueError(
+                f"topk: k must be an integer from 0 to {self.shape[axis]}, the length of axis {axis} of {self.shape}, "
+                f"got {k!r}"
+            )
         lead = (slice(None),) * axis + (slice(0, k),)
-        values, indices = self.sort(axis, descending=True)
+        values, indices = self.sort(axis, descending=largest)
         return values[lead], indices[lead]
 
     def astype(self, dtype: Any) -> Tensor:

@@ -3,6 +3,7 @@
 from tinygrad_cnn.operations import (
     convolution,
     dropout,
+    einsum,
     elementwise,
     indexing,
     linalg,
@@ -18,6 +19,7 @@ from tinygrad_cnn.operations import (
 __all__ = [
     "convolution",
     "dropout",
+    "einsum",
     "elementwise",
     "indexing",
     "linalg",
