@@ -5,6 +5,7 @@ A separate process can be stopped when a layout takes too long, and a crash in i
 
 from __future__ import annotations
 
+import atexit
 import importlib.metadata
 import importlib.util
 import os
@@ -169,15 +170,12 @@ def _font_configuration() -> str | None:
 def _written_configuration(system: str, fonts: str) -> str:
     # Links in a directory of our own: fontconfig may write into the directories it reads.
     directory = tempfile.TemporaryDirectory(prefix="viz-fonts-")
-    _KEPT.append(directory)
+    atexit.register(directory.cleanup)  # it must last as long as the process
     for font in sorted(Path(fonts).glob("DejaVuSans*.ttf")):
         os.symlink(font, os.path.join(directory.name, font.name))
     configuration = Path(directory.name) / "fonts.conf"
     configuration.write_text(_FONTCONFIG.format(system=system, fonts=directory.name), encoding="utf-8")
     return str(configuration)
-
-
-_KEPT: list[tempfile.TemporaryDirectory[str]] = []  # removed when the process ends
 
 
 @cache
