@@ -24,7 +24,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-def train(model: nn.Module, dataset: data.TensorDataset, epochs: int = 25) -> None:
+def train(model: nn.Module, dataset: data.TensorDataset, epochs: int = 20) -> None:
     optimizer = optim.Adam(model.parameters(), lr=5e-3)
     loader = data.DataLoader(dataset, 64, shuffle=True, seed=0)
     for _ in range(epochs):

@@ -50,6 +50,15 @@ def activations(model: nn.Module, image: np.ndarray) -> dict[str, np.ndarray]:
     return {name: a for name, a in maps.items() if a.ndim == 3}
 
 
+def column(maps: np.ndarray) -> np.ndarray:
+    """Maps (channels, H, W) one below the other, each from its least value to its largest, gaps of NaN between."""
+    low, high = maps.min(axis=(1, 2), keepdims=True), maps.max(axis=(1, 2), keepdims=True)
+    gap = maps.shape[1] // 8 + 1
+    return np.pad((maps - low) / (high - low + 1e-8), ((0, 0), (0, gap), (0, 0)), constant_values=np.nan).reshape(
+        -1, maps.shape[2]
+    )
+
+
 def exciting_inputs(model: nn.Module, layer: nn.Module, steps: int = 40) -> np.ndarray:
     """For each channel of a layer the input that excites its central unit most, cut to the pixels that the unit sees.
 
@@ -81,12 +90,11 @@ def main() -> None:
     model = trained()
 
     maps = activations(model, coloured(data.digits("test", size=32)[7:8][0]))
-    figure, axes = plt.subplots(10, len(maps), figsize=(len(maps), 10), layout="constrained")
-    for column, (name, layer) in zip(axes.T, maps.items(), strict=True):
-        column[0].set_title(name, fontsize=8)
-        for axis, image in zip(column, layer, strict=True):
-            axis.imshow(image, cmap="cividis")
-            axis.set_axis_off()
+    figure, axes = plt.subplots(1, len(maps), figsize=(len(maps), 10.5), layout="constrained")
+    for axis, (name, layer) in zip(axes, maps.items(), strict=True):
+        axis.imshow(column(layer), cmap="cividis")
+        axis.set_title(name, fontsize=8)
+        axis.set_axis_off()
     figure.savefig(out / "activations.png", dpi=100)
     print(f"one digit, {len(maps)} layers of 10 maps: {out / 'activations.png'}")
 

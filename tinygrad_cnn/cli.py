@@ -90,7 +90,9 @@ def build_parser() -> argparse.ArgumentParser:
         "gradcheck                      every operation",
         "gradcheck conv2d max_pool2d    these",
     )
-    gradcheck.add_argument("ops", metavar="OP", nargs="*", help="names from tc.ops() (default: all of them)")
+    gradcheck.add_argument("ops", metavar="OP", nargs="*", help="names of operations (default: all)")
+    gradcheck.add_argument("--profile", choices=("fast", "ci", "nightly"), default="fast", help="how long to look")
+    gradcheck.add_argument("--seed", type=int, default=0, help="of the first drawn case (default: 0)")
     return parser
 
 
@@ -163,14 +165,9 @@ def run_graph(options: argparse.Namespace) -> int:
 
 
 def run_gradcheck(options: argparse.Namespace) -> int:
-    from tinygrad_cnn import testing
+    from tinygrad_cnn.testing.__main__ import main as check
 
-    failed = 0
-    for name in options.ops or sorted(testing.cases()):
-        report = testing.run_battery(name)
-        print(report)
-        failed += not report.ok
-    return int(failed > 0)
+    return check([*options.ops, "--profile", options.profile, "--seed", str(options.seed)])
 
 
 def _input(options: argparse.Namespace) -> tuple[int, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -185,19 +184,27 @@ def draw_what_it_sees(model: nn.Module, image: np.ndarray, folder: Path) -> dict
 
 def draw_maps(stacks: dict[str, np.ndarray], path: Path, columns: int = 16) -> None:
     """Draws stacks of images (n, H, W), each under its name; one colour scale a stack, centred on zero if signed."""
-    rows = [-(-len(stack) // columns) for stack in stacks.values()]
-    figure = new_figure(0.6 * columns, 0.6 * sum(rows) + 0.4 * len(rows))
-    bands = np.atleast_1d(figure.subfigures(len(rows), 1, height_ratios=[0.6 * count + 0.4 for count in rows]))
-    for band, (name, stack), count in zip(bands, stacks.items(), rows, strict=True):
-        high, signed = abs(stack).max(), stack.min() < 0
-        shape = " x ".join(map(str, stack.shape))
-        band.suptitle(f"{name}: {shape}, {-high if signed else 0:.2g} to {high:.2g}", fontsize=8, x=0.01, ha="left")
-        grid = band.subplots(count, columns, squeeze=False)
-        for axes, image in itertools.zip_longest(grid.flat, stack):
-            axes.set_axis_off()
-            if image is not None:
-                axes.imshow(image, cmap="PuOr_r" if signed else "cividis", vmin=-high if signed else 0, vmax=high)
+    mosaics = [mosaic(stack, columns) for stack in stacks.values()]
+    heights = [0.6 * columns * len(tiles) / tiles.shape[1] for tiles in mosaics]
+    figure = new_figure(0.6 * columns, sum(heights) + 0.35 * len(mosaics))
+    rows = figure.subplots(len(mosaics), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, tiles, (name, stack) in zip(rows, mosaics, stacks.items(), strict=True):
+        high = abs(stack).max()
+        low, colours = (-high, "PuOr_r") if stack.min() < 0 else (0, "cividis")
+        axes.imshow(tiles, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
+        axes.set_title(f"{name}: {' x '.join(map(str, stack.shape))}, {low:.2g} to {high:.2g}", fontsize=8, loc="left")
+        axes.set_axis_off()
     figure.savefig(path, dpi=110)
+
+
+def mosaic(stack: np.ndarray, columns: int) -> np.ndarray:
+    """Images (n, H, W) side by side in rows of `columns`, a gap of NaN between them."""
+    n, height, width = stack.shape
+    gap = max(1, width // 8)
+    rows = -(-n // columns)
+    tiles = np.full((rows * columns, height + gap, width + gap), np.nan)
+    tiles[:n, :height, :width] = stack
+    return tiles.reshape(rows, columns, height + gap, width + gap).swapaxes(1, 2).reshape(rows * (height + gap), -1)
 
 
 def new_figure(width: float, height: float) -> Any:
