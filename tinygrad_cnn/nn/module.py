@@ -15,6 +15,7 @@ from tinygrad_cnn.core.tensor import Tensor
 from tinygrad_cnn.nn import paths, state
 from tinygrad_cnn.nn.parameter import Parameter
 
+_CONTAINERS = (list, tuple, dict)  # attributes of these types are searched
 Hook = Callable[["Module", tuple[Any, ...], Any], Any]
 
 
@@ -94,7 +95,7 @@ class Module:
             )
         if name in self._buffer_names and not isinstance(value, Tensor | None):
             value = Tensor(value)
-        if isinstance(value, Module | list | tuple | dict) or isinstance(before, Module | list | dict):
+        if isinstance(value, (Module, *_CONTAINERS)) or isinstance(before, (Module, *_CONTAINERS)):
             paths.structure_changed()
         object.__setattr__(self, name, value)
 
@@ -147,7 +148,7 @@ class Module:
         for name, value in vars(self).items():
             if isinstance(value, kind):
                 yield name, value
-            elif isinstance(value, list | tuple | dict) and name != "_forward_hooks":
+            elif isinstance(value, _CONTAINERS) and name != "_forward_hooks":
                 yield from _inside(value, name, kind, ())
 
     def _own_buffers(self) -> Iterator[tuple[str, Tensor]]:
@@ -332,7 +333,7 @@ def _inside(container: Any, path: str, kind: type, above: tuple[int, ...]) -> It
     for key, value in container.items() if isinstance(container, dict) else enumerate(container):
         if isinstance(value, kind):
             yield f"{path}.{key}", value
-        elif isinstance(value, list | tuple | dict):
+        elif isinstance(value, _CONTAINERS):
             yield from _inside(value, f"{path}.{key}", kind, (*above, id(container)))
 
 
