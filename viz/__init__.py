@@ -2,9 +2,13 @@
 
 from viz.capturing import capture
 from viz.figure import Figure, Options
+from viz.grids import ImageGrid, maximize_activation, show_activations, show_filters
 from viz.judging import Finding
 from viz.layout import Engine, EngineNotFound, engines
 from viz.trace import Trace
 from viz.walking import graph
 
-__all__ = ["Engine", "EngineNotFound", "Figure", "Finding", "Options", "Trace", "capture", "engines", "graph"]
+__all__ = [
+    "Engine", "EngineNotFound", "Figure", "Finding", "ImageGrid", "Options", "Trace", "capture", "engines", "graph",
+    "maximize_activation", "show_activations", "show_filters",
+]  # fmt: skip

@@ -111,7 +111,10 @@ def unfolded(trace: Trace, *, ops: bool = False) -> Diagram:
 
 
 def _deepest(trace: Trace) -> int:
-    return max((len(node.path.split(".")) for node in trace.nodes if node.path), default=0)
+    """The depth at which everything is open: operations of a container stand one below it."""
+    containers = containers_of(trace)
+    paths = {node.path for node in trace.nodes if node.path}
+    return max((path.count(".") + 1 + (path in containers) for path in paths), default=1)
 
 
 Key = tuple[str, ...]
@@ -131,7 +134,7 @@ def _by_module(trace: Trace, depth: int) -> Callable[[Node], Key]:
         if not node.inside and node.id not in before:
             return ("loss",)
         parts = levels(node)
-        if len(parts) > depth:
+        if len(parts) >= depth:
             return ("module", *parts[:depth])
         if parts and node.path not in containers:
             return ("module", *parts)
