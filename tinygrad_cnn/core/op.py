@@ -174,7 +174,7 @@ class Op:
 
     def _explained(self, error: Exception, arrays: list[Any], options: dict[str, Any]) -> Exception:
         shapes = [np.shape(a) if a is not None else None for a in arrays]
-        if isinstance(error, ValueError) and "broadcast" in str(error):
+        if "broadcast" in str(error) and isinstance(error, ValueError) and not isinstance(error, ShapeError):
             try:
                 np.broadcast_shapes(*(shape for shape in shapes if shape is not None))
             except ValueError:
