@@ -15,7 +15,7 @@ demo: $(VENV)/.demo  ## train LeNet-5 on digits and draw where its gradient flow
 	@$(VENV)/bin/python -m tinygrad_cnn demo
 
 test: $(VENV)/.dev  ## run the tests
-	@$(VENV)/bin/python -m pytest -n auto -q
+	@OPENBLAS_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto -q  # one worker per core, one thread each
 
 lint: $(VENV)/.dev  ## check style and types
 	@$(VENV)/bin/ruff check .
@@ -23,7 +23,7 @@ lint: $(VENV)/.dev  ## check style and types
 	@$(VENV)/bin/mypy
 
 parity: $(VENV_PARITY)/.dev  ## compare with PyTorch, in an environment of its own
-	@$(VENV_PARITY)/bin/python -m pytest parity -n auto -q
+	@OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(VENV_PARITY)/bin/python -m pytest parity -n auto -q
 
 clean:  ## remove the environments and what the tools and the demo wrote
 	rm -rf $(VENV) $(VENV_PARITY) runs .pytest_cache .hypothesis .mypy_cache .ruff_cache
