@@ -23,8 +23,17 @@ from tinygrad_cnn.operations.elementwise import (
     softplus,
     tanh,
 )
+from tinygrad_cnn.operations.elementwise_loss import (
+    binary_cross_entropy_with_logits,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    mse_loss,
+)
+from tinygrad_cnn.operations.embedding import embedding, one_hot
+from tinygrad_cnn.operations.interpolation import interpolate
 from tinygrad_cnn.operations.linalg import linear
-from tinygrad_cnn.operations.loss import cross_entropy, l1_loss, log_softmax, mse_loss, softmax
+from tinygrad_cnn.operations.loss import cross_entropy, log_softmax, nll_loss, softmax
 from tinygrad_cnn.operations.normalization import batch_norm, group_norm, instance_norm, layer_norm
 from tinygrad_cnn.operations.padding import pad
 from tinygrad_cnn.operations.pooling import (
@@ -43,10 +52,11 @@ from tinygrad_cnn.operations.pooling import (
 from tinygrad_cnn.operations.unfolding import fold, unfold
 
 __all__ = [
-    "adaptive_avg_pool2d", "adaptive_max_pool2d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "batch_norm", "conv1d",
-    "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "convolve2d", "cross_entropy",
-    "dropout", "dropout2d", "elu", "fold", "gelu", "global_avg_pool", "global_max_pool", "group_norm", "hardswish",
-    "hardtanh", "instance_norm", "l1_loss", "layer_norm", "leaky_relu", "linear", "log_softmax", "max_pool1d",
-    "max_pool2d", "max_pool3d", "max_unpool2d", "mse_loss", "pad", "relu", "relu6", "sigmoid", "silu", "softmax",
-    "softplus", "tanh", "unfold",
+    "adaptive_avg_pool2d", "adaptive_max_pool2d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "batch_norm",
+    "binary_cross_entropy_with_logits", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
+    "conv_transpose3d", "convolve2d", "cross_entropy", "dropout", "dropout2d", "elu", "embedding", "fold", "gelu",
+    "global_avg_pool", "global_max_pool", "group_norm", "hardswish", "hardtanh", "huber_loss", "instance_norm",
+    "interpolate", "kl_div", "l1_loss", "layer_norm", "leaky_relu", "linear", "log_softmax", "max_pool1d",
+    "max_pool2d", "max_pool3d", "max_unpool2d", "mse_loss", "nll_loss", "one_hot", "pad", "relu", "relu6",
+    "sigmoid", "silu", "softmax", "softplus", "tanh", "unfold",
 ]  # fmt: skip

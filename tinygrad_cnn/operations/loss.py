@@ -1,4 +1,4 @@
-"""Softmax and the losses."""
+"""Softmax, and the losses of classification: cross-entropy and the negative log-likelihood."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cnn.core.op import op
+from tinygrad_cnn.core.operators import in_numpys_words
 from tinygrad_cnn.core.tensor import Tensor
 from tinygrad_cnn.errors import ShapeError
-from tinygrad_cnn.operations.elementwise import exp, square, where
+from tinygrad_cnn.operations.elementwise import exp, where
+from tinygrad_cnn.operations.geometry import as_tensor
+from tinygrad_cnn.operations.indexing import put_along_axis
 from tinygrad_cnn.operations.linalg import refuse_mixed_dtypes
 
 # ---- softmax ---------------------------------------------------------------------------------------------------
@@ -46,20 +49,20 @@ _log_softmax = op(
 )
 
 
+@in_numpys_words
 def softmax(x: Any, axis: int = -1) -> Tensor:
     """exp(x) / sum(exp(x)) along an axis, without overflow; dx = y (g - sum(g y)).
 
     >>> softmax(Tensor([0.0, 0.0]))
     tensor([0.5, 0.5])
     """
-    x = x if isinstance(x, Tensor) else Tensor(x)
-    return x.softmax(axis)
+    return as_tensor(x).softmax(axis)
 
 
+@in_numpys_words
 def log_softmax(x: Any, axis: int = -1) -> Tensor:
     """log(softmax(x)) along an axis, without overflow; dx = g - softmax(x) sum(g)."""
-    x = x if isinstance(x, Tensor) else Tensor(x)
-    return x.log_softmax(axis)
+    return as_tensor(x).log_softmax(axis)
 
 
 # ---- cross-entropy ---------------------------------------------------------------------------------------------
@@ -70,7 +73,7 @@ def _cross_entropy_forward(
 ) -> tuple[np.ndarray, np.ndarray]:
     log_p = _log_softmax_forward(logits, 1)
     # A class without weight counts nothing, not even 0 * -inf.
-    losses = -np.where(target == 0, 0, target * log_p).sum(axis=1)
+    losses = 0 - np.where(target == 0, 0, target * log_p).sum(axis=1)  # 0, not -0, where nothing counts
     return (losses if reduction == "none" else losses.sum() / divisor), np.exp(log_p)
 
 
@@ -79,13 +82,13 @@ def _upstream(g: Any, reduction: str, divisor: float) -> Any:
 
 
 def _logits_rule(g: Tensor, p: Tensor, target: Tensor, reduction: str, divisor: float) -> Tensor:
-    total = target.sum(1, keepdims=True)  # 1 for a plain label: dz = (p - onehot) / N
-    return _upstream(g, reduction, divisor) * (where(total == 0, 0.0, p * total) - target)
+    total = target.sum(1, keepdims=True)  # 1 for a plain label: dz = (p - onehot) / N; 0 for one that does not count
+    return where(total == 0, 0.0, _upstream(g, reduction, divisor) * (p * total - target))
 
 
 def _logits_rule_on_arrays(g: Any, p: Any, target: Any, reduction: str, divisor: float) -> Any:
     total = target.sum(axis=1, keepdims=True)
-    return _upstream(g, reduction, divisor) * (np.where(total == 0, g.dtype.type(0), p * total) - target)
+    return np.where(total == 0, g.dtype.type(0), _upstream(g, reduction, divisor) * (p * total - target))
 
 
 def _target_rule(g: Tensor, logits: Tensor, reduction: str, divisor: float) -> Tensor:
@@ -129,111 +132,149 @@ def cross_entropy(
     >>> cross_entropy(Tensor([[0.0, 0.0]]), [1])
     tensor(0.6931472)
     """
-    logits = logits if isinstance(logits, Tensor) else Tensor(logits)
-    _check_reduction("cross_entropy", reduction)
+    name = "cross_entropy"
+    logits, target = as_tensor(logits), as_tensor(target)
+    check_reduction(name, reduction)
     if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"cross_entropy: label_smoothing must lie in [0, 1], got {label_smoothing}")
-    if logits.ndim == 0 or logits.dtype.kind != "f":
-        raise ShapeError(
-            f"cross_entropy: logits must be floating, (N, C, ...) or (C,); got {logits.dtype} of shape {logits.shape}"
-        )
-    target = target if isinstance(target, Tensor) else Tensor(target)
+        raise ValueError(f"{name}: label_smoothing must lie in [0, 1], got {label_smoothing}")
+    _check_classes(name, "logits", logits)
     single = logits.ndim == 1
     if single:
         logits, target = logits.expand_dims(0), target.expand_dims(0)
     classes = logits.shape[1]
-    class_weight = _class_weight(weight, classes, logits)
-    if target.dtype.kind == "f" and target.shape == logits.shape:
-        refuse_mixed_dtypes("cross_entropy", logits=logits, target=target)
+    class_weight = _class_weight(name, weight, logits)
+    if target.dtype.kind in "fc" and target.shape == logits.shape:
+        refuse_mixed_dtypes(name, logits=logits, target=target)
+        check_probabilities(name, target, single)
         share: Any = target
-        divisor = logits.size / classes if classes else 0
+        divisor = logits.size / classes
     else:
-        labels = _checked_labels(target, logits, ignore_index, single)
+        labels = _checked_labels(name, "logits", target, logits, ignore_index, single)
         counts = labels != ignore_index
-        picked = np.where(counts, labels, 0)
         share = np.zeros(logits.shape, logits.dtype)
-        if classes:
-            np.put_along_axis(share, np.expand_dims(picked, 1), np.expand_dims(counts, 1).astype(share.dtype), 1)
-        per_label = counts if weight is None else class_weight.reshape(-1)[picked] * counts
-        divisor = float(per_label.sum())
+        picked = np.where(counts, labels, 0)
+        np.put_along_axis(share, np.expand_dims(picked, 1), np.expand_dims(counts, 1).astype(share.dtype), 1)
+        divisor = float((class_weight[picked] * counts).sum())
     if label_smoothing:
         counted = 1.0 if share is target else np.expand_dims(counts, 1).astype(logits.dtype)
         share = share * (1 - label_smoothing) + counted * (label_smoothing / classes)
     if weight is not None:
-        share = share * class_weight
+        share = share * class_weight.reshape(1, classes, *[1] * (logits.ndim - 2))
     loss = _cross_entropy(logits, share, reduction=reduction, divisor=(divisor or 1.0) if reduction == "mean" else 1.0)
     return loss[0] if single and reduction == "none" else loss
 
 
-def _class_weight(weight: Any, classes: int, logits: Tensor) -> np.ndarray:
-    if weight is None:
-        return np.ones(1)
-    array = np.asarray(weight, dtype=logits.dtype)
-    if array.shape != (classes,):
-        raise ShapeError(f"cross_entropy: weight must have shape ({classes},), one per class, got {array.shape}")
-    return array.reshape(1, classes, *(1,) * (logits.ndim - 2))
+# ---- negative log-likelihood -----------------------------------------------------------------------------------
 
 
-def _checked_labels(target: Tensor, logits: Tensor, ignore_index: int, single: bool) -> np.ndarray:
-    expected = (logits.shape[0], *logits.shape[2:])
-    of = f"logits of shape {logits.shape[1:] if single else logits.shape}"
-    if target.dtype.kind not in "iu":
-        raise ValueError(
-            f"cross_entropy: target for {of} must be integer classes of shape {expected[1:] if single else expected}, "
-            f"or floating probabilities of the logits' shape; got {target.dtype} of shape "
-            f"{target.shape[1:] if single else target.shape}"
-        )
-    if target.shape != expected:
-        raise ShapeError(
-            f"cross_entropy: target for {of} must have shape {expected[1:] if single else expected}, got "
-            f"{target.shape[1:] if single else target.shape}"
-        )
-    labels = target.data.astype(np.int64, copy=False)
-    bad = (labels != ignore_index) & ((labels < 0) | (labels >= logits.shape[1]))
+def _nll_forward(x: np.ndarray, labels: np.ndarray, weight: np.ndarray, reduction: str, divisor: float) -> Any:
+    picked = np.take_along_axis(x, np.expand_dims(labels, 1), 1).squeeze(1)
+    losses = np.where(weight == 0, 0, -weight * picked)  # what does not count adds 0, not 0 * inf
+    return losses if reduction == "none" else losses.sum() / divisor
+
+
+def _nll_rule(g: Tensor, x_shape: Any, labels: Any, weight: Any, reduction: str, divisor: float) -> Tensor:
+    share = where(weight == 0, 0.0, -(g if reduction == "none" else g / divisor) * weight)
+    return put_along_axis(share.expand_dims(1), indices=np.expand_dims(labels, 1), axis=1, length=x_shape[1])
+
+
+_nll_loss = op(
+    "nll_loss",
+    lambda x, *, labels, weight, reduction, divisor: _nll_forward(x, labels, weight, reduction, divisor),
+    _nll_rule,
+    doc="Minus the entry at each label, times the label's weight.",
+)
+
+
+def nll_loss(
+    input: Any, target: Any, weight: Any = None, *, ignore_index: int = -100, reduction: str = "mean"
+) -> Tensor:
+    """Negative log-likelihood: minus the log-probability of each target class. `cross_entropy` of `log_softmax`.
+
+    input (N, C, ...) or (C,), log-probabilities; target integer classes (N, ...) or (). `weight` (C,) scales each
+    class; targets equal to `ignore_index` do not count. "mean" divides by the weight that counts; with nothing to
+    count the loss is 0 and so is its gradient. dinput is -weight / divisor at the targets, 0 elsewhere.
+
+    Raises ValueError naming the first bad index and value for labels out of range, and for other wrong targets.
+
+    >>> nll_loss(Tensor([[-0.5, -1.0], [-0.25, -2.0]]), [0, 1])
+    tensor(1.25)
+    """
+    name = "nll_loss"
+    log_p, target = as_tensor(input), as_tensor(target)
+    check_reduction(name, reduction)
+    _check_classes(name, "input", log_p)
+    single = log_p.ndim == 1
+    if single:
+        log_p, target = log_p.expand_dims(0), target.expand_dims(0)
+    labels = _checked_labels(name, "input", target, log_p, ignore_index, single)
+    counts = labels != ignore_index
+    labels = np.where(counts, labels, 0)
+    label_weight = _class_weight(name, weight, log_p)[labels] * counts
+    divisor = (float(label_weight.sum()) or 1.0) if reduction == "mean" else 1.0
+    loss = _nll_loss(log_p, labels=labels, weight=label_weight, reduction=reduction, divisor=divisor)
+    return loss[0] if single and reduction == "none" else loss
+
+
+# ---- checks ----------------------------------------------------------------------------------------------------
+
+
+def check_reduction(name: str, reduction: str, *more: str) -> None:
+    """Raise ValueError for anything but "mean", "sum", "none" and what else a loss knows."""
+    known = ("mean", "sum", *more, "none")
+    if reduction not in known:
+        raise ValueError(f"{name}: reduction must be one of {', '.join(map(repr, known))}, got {reduction!r}")
+
+
+def check_probabilities(name: str, target: Tensor, single: bool = False) -> None:
+    """Raise ValueError naming the first entry outside [0, 1], save for rounding; NaN passes on."""
+    p = target.data.real
+    bad = (p < -_ROUNDING) | (p > 1 + _ROUNDING)
     if bad.any():
-        where_bad = tuple(int(i) for i in np.argwhere(bad)[0])
+        at = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise ValueError(f"{name}: target{list(at[single:])} is {p[at]}, but probabilities lie in [0, 1]")
+
+
+_ROUNDING = 1e-3  # of a softmax in float16
+
+
+def _check_classes(name: str, what: str, x: Tensor) -> None:
+    if x.ndim == 0 or x.dtype.kind not in "fc" or x.shape[x.ndim > 1] == 0:
+        raise ShapeError(
+            f"{name}: {what} must be floating, (N, C, ...) or (C,), with at least one class C; got {x.dtype} of shape "
+            f"{x.shape}"
+        )
+
+
+def _class_weight(name: str, weight: Any, x: Tensor) -> np.ndarray:
+    """A constant for each class."""
+    if weight is None:
+        return np.ones(x.shape[1], x.dtype)
+    if isinstance(weight, Tensor) and weight.requires_grad:
+        raise ValueError(f"{name}: weight is a constant and gets no gradient; pass weight.detach()")
+    array = np.asarray(weight, dtype=x.dtype)
+    if array.shape != (x.shape[1],):
+        raise ShapeError(f"{name}: weight must have shape ({x.shape[1]},), one per class, got {array.shape}")
+    return array
+
+
+def _checked_labels(name: str, what: str, target: Tensor, x: Tensor, ignore_index: int, single: bool) -> np.ndarray:
+    expected, shape = (x.shape[0], *x.shape[2:])[single:], target.shape[single:]
+    of = f"{what} of shape {x.shape[single:]}"
+    if target.dtype.kind not in "iu":
+        probabilities = f", or floating probabilities of the shape of {what}" if name == "cross_entropy" else ""
         raise ValueError(
-            f"cross_entropy: target{list(where_bad[1:] if single else where_bad)} is {labels[where_bad]}, but there "
-            f"are {logits.shape[1]} classes, 0 to {logits.shape[1] - 1} (ignore_index is {ignore_index})"
+            f"{name}: target for {of} must be integer classes of shape {expected}{probabilities}; got {target.dtype} "
+            f"of shape {shape}"
+        )
+    if shape != expected:
+        raise ShapeError(f"{name}: target for {of} must have shape {expected}, got {shape}")
+    labels = target.data.astype(np.int64, copy=False)
+    bad = (labels != ignore_index) & ((labels < 0) | (labels >= x.shape[1]))
+    if bad.any():
+        at = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise ValueError(
+            f"{name}: target{list(at[single:])} is {labels[at]}, but there are {x.shape[1]} classes, 0 to "
+            f"{x.shape[1] - 1} (ignore_index is {ignore_index})"
         )
     return labels
-
-
-# ---- losses that compare two Tensors ---------------------------------------------------------------------------
-
-
-def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
-    """Mean of (input - target)²; both of one shape. dinput = 2 (input - target) / n.
-
-    >>> mse_loss(Tensor([1.0, 3.0]), Tensor([1.0, 1.0]))
-    tensor(2.)
-    """
-    a, b = _pair("mse_loss", input, target)
-    return _reduced("mse_loss", square(a - b), reduction)
-
-
-def l1_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
-    """Mean of |input - target|; both of one shape; the derivative at 0 is 0."""
-    a, b = _pair("l1_loss", input, target)
-    return _reduced("l1_loss", (a - b).abs(), reduction)
-
-
-def _pair(name: str, a: Any, b: Any) -> tuple[Tensor, Tensor]:
-    a, b = (t if isinstance(t, Tensor) else Tensor(t) for t in (a, b))
-    if a.shape != b.shape:
-        raise ShapeError(
-            f"{name}: input has shape {a.shape}, target {b.shape}; they must be equal, for broadcasting one against "
-            "the other would compare things that do not belong together"
-        )
-    refuse_mixed_dtypes(name, input=a, target=b)
-    return a, b
-
-
-def _reduced(name: str, losses: Tensor, reduction: str) -> Tensor:
-    _check_reduction(name, reduction)
-    return losses if reduction == "none" else losses.sum() if reduction == "sum" else losses.mean()
-
-
-def _check_reduction(name: str, reduction: str) -> None:
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"{name}: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
