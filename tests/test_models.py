@@ -65,6 +65,12 @@ def test_names() -> None:
     assert "layer1.0.downsample.0.weight" not in names
 
 
+def test_residual_networks_start_as_in_the_paper() -> None:
+    tc.manual_seed(0)
+    weight = models.resnet20().layer3[2].conv1.weight.data
+    assert weight.std() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.02)
+
+
 def test_cnn_reads_its_line() -> None:
     model = models.cnn("4 8 M 16 M 20 30", in_channels=2, image_size=(8, 12), num_classes=3)
     assert [type(m).__name__ for m in model] == [

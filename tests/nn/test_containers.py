@@ -45,6 +45,8 @@ def test_sequential_slices_share_modules_and_keep_names() -> None:
     assert part[1] is net[2]
     assert keys(part) == ["2.weight"]
     assert type(part) is nn.Sequential
+    assert part.training
+    assert not net.eval()[:1].training
     assert keys(nn.Sequential({"a": layer(), "b": layer()})[1:]) == ["b.weight"]
     with pytest.raises(IndexError, match="index 4 is out of range for 4 modules"):
         net[4]

@@ -56,6 +56,12 @@ def test_orthogonal(shape: tuple[int, ...]) -> None:
     np.testing.assert_allclose(product, 4 * np.eye(len(product)), atol=1e-12)
 
 
+def test_orthogonal_matrices_prefer_no_sign() -> None:
+    tc.manual_seed(0)
+    corners = [init.orthogonal_(tc.zeros(3, 3)).data[0, 0] for _ in range(300)]
+    assert np.mean(corners) == pytest.approx(0, abs=0.15)
+
+
 def test_identities() -> None:
     x = np.random.default_rng(0).standard_normal((1, 4, 5, 5))
     kernel = init.dirac_(tc.zeros(4, 4, 3, 3, dtype="float64"))

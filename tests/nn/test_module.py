@@ -259,6 +259,13 @@ def test_loading_does_not_alias_and_is_noticed_by_the_tape() -> None:
         y.sum().backward()
 
 
+def test_loading_from_the_module_itself() -> None:
+    net = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False))
+    a, b = (p.item() for p in net.parameters())
+    net.load_state_dict({"0.weight": net[1].weight, "1.weight": net[0].weight})
+    assert [p.item() for p in net.parameters()] == [b, a]
+
+
 def test_loading_keeps_the_parameters_an_optimiser_holds() -> None:
     net = nn.Linear(2, 2)
     held, memory = net.weight, net.weight.data

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,6 +57,16 @@ def test_nonfinite_norms() -> None:
     assert grads(ps)[1] == [1.0]
     assert math.isnan(nn.utils.clip_grad_norm_(ps, 1.0).item())
     assert math.isnan(grads(ps)[1][0])
+
+
+@pytest.mark.parametrize("clip", [nn.utils.clip_grad_norm_, nn.utils.clip_grad_value_])
+def test_clipping_is_noticed_by_the_tape(clip: Callable[..., Any]) -> None:
+    (p,) = parameters([3.0, 4.0])
+    weight = tc.ones(2, requires_grad=True)
+    y = (p.grad * weight).sum()
+    clip([p], 1.0)
+    with pytest.raises(tc.TapeError, match="overwritten"):
+        y.backward()
 
 
 def test_values() -> None:

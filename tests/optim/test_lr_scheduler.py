@@ -60,6 +60,9 @@ def test_one_cycle() -> None:
     assert momenta[::3] == pytest.approx([0.95, 0.85, 0.9, 0.95])
     with pytest.raises(ValueError, match="stepped 11 times, total_steps is 10"):
         scheduler.step()
+    three = OneCycleLR(sgd(), 1.0, 10, pct_start=0.4, anneal_strategy="linear", cycle_momentum=False, div_factor=4,
+                       final_div_factor=5, three_phase=True)  # fmt: skip
+    assert rates(three, 9)[::3] == pytest.approx([0.25, 1.0, 0.25, 0.05])
     adam = optim.Adam([nn.Parameter([0.0])])
     OneCycleLR(adam, 0.1, epochs=2, steps_per_epoch=5, anneal_strategy="linear")
     assert adam.param_groups[0]["betas"] == (0.95, 0.999)
@@ -100,6 +103,10 @@ def test_plateau() -> None:
         scheduler.step(metric)
         seen += scheduler.get_last_lr()
     assert seen == [1, 1, 1, 0.5, 0.5, 0.25, 0.25, 0.2]
+    tiny = ReduceLROnPlateau(sgd(1e-3), patience=0, factor=0.5, eps=1e-3)
+    for _ in range(3):
+        tiny.step(1.0)
+    assert tiny.get_last_lr() == [1e-3]
     better = ReduceLROnPlateau(sgd(), mode="max", patience=0, threshold=0.1, threshold_mode="abs", cooldown=1)
     seen = []
     for metric in (0.5, 0.55, 0.7, 0.7, 0.7, 0.7):

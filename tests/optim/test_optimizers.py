@@ -79,6 +79,31 @@ def test_adams_first_step_has_the_length_of_the_learning_rate() -> None:
     )
 
 
+def test_amsgrad_never_forgets_a_large_gradient() -> None:
+    w, m, v, largest = W.copy(), 0.0, 0.0, np.zeros(3)
+    for t, g in enumerate(G[::-1], 1):
+        m, v = 0.5 * m + 0.5 * g, 0.5 * v + 0.5 * g * g
+        largest = np.maximum(largest, v)
+        w = w - 0.1 * (m / (1 - 0.5**t)) / (np.sqrt(largest / (1 - 0.5**t)) + 1e-8)
+    p = nn.Parameter(W.copy())
+    optimizer = optim.Adam([p], 0.1, (0.5, 0.5), amsgrad=True)
+    for g in G[::-1]:
+        p.grad = tc.tensor(g)
+        optimizer.step()
+    np.testing.assert_allclose(p.data, w)
+
+
+def test_centered_rmsprop_with_momentum() -> None:
+    w, v, mean, velocity = W.copy(), 0.0, 0.0, 0.0
+    for g in G:
+        g = g + 0.1 * w
+        v, mean = 0.9 * v + 0.1 * g * g, 0.9 * mean + 0.1 * g
+        velocity = 0.5 * velocity + g / (np.sqrt(v - mean**2) + 1e-3)
+        w = w - 0.1 * velocity
+    made = moved(lambda ps: optim.RMSprop(ps, 0.1, 0.9, 1e-3, weight_decay=0.1, momentum=0.5, centered=True))
+    np.testing.assert_allclose(made.data, w)
+
+
 def test_rmsprop_and_adagrad() -> None:
     w, v = W.copy(), 0.0
     for g in G:
@@ -107,6 +132,27 @@ def test_in_place_in_the_parameters_dtype(make: Callable[[Any], optim.Optimizer]
     for entry in optimizer.state.values():
         assert all(v.dtype == np.float32 for v in entry.values() if isinstance(v, np.ndarray))
     np.testing.assert_array_equal(w.grad.data, G[0].astype(np.float32))
+
+
+@pytest.mark.parametrize("make", ALL, ids=IDS)
+def test_numpys_scalars_compute_as_pythons(make: Callable[[Any], optim.Optimizer]) -> None:
+    a, b = (nn.Parameter(np.linspace(-1, 1, 1000, dtype=np.float32)) for _ in range(2))
+    for w, lr in ((a, 0.1), (b, np.float64(0.1))):
+        optimizer = make([w])
+        optimizer.param_groups[0]["lr"] = lr
+        w.grad = tc.tensor(np.sin(np.arange(1000, dtype=np.float32)))
+        optimizer.step()
+    np.testing.assert_array_equal(a.data, b.data)
+
+
+@pytest.mark.parametrize("make", ALL, ids=IDS)
+def test_gradients_are_only_read(make: Callable[[Any], optim.Optimizer]) -> None:
+    w = nn.Parameter(W.copy())
+    w.grad = tc.tensor(G[0].copy())
+    optimizer = make([w])
+    for _ in range(3):
+        optimizer.step()
+    np.testing.assert_array_equal(w.grad.data, G[0])
 
 
 @pytest.mark.parametrize("make", ALL, ids=IDS)
@@ -262,6 +308,17 @@ def test_state_dict_is_a_snapshot_in_pytorchs_layout() -> None:
     before = state["state"][0]["exp_avg"].copy()
     _train(net, optimizer, range(2, 4))
     np.testing.assert_array_equal(state["state"][0]["exp_avg"], before)
+
+
+def test_loading_does_not_alias() -> None:
+    net = models.mlp([6, 5, 3])
+    optimizer = optim.Adam(net.parameters())
+    _train(net, optimizer, range(2))
+    state = optimizer.state_dict()
+    before = copy.deepcopy(state)
+    optimizer.load_state_dict(state)
+    _train(net, optimizer, range(2, 4))
+    np.testing.assert_array_equal(state["state"][0]["exp_avg"], before["state"][0]["exp_avg"])
 
 
 def test_a_state_that_does_not_fit_changes_nothing() -> None:
