@@ -99,10 +99,10 @@ _row("~", lambda x: ~x, torch.bitwise_not, _bools(*X))
 
 # ---- elementwise -----------------------------------------------------------------------------------------------
 
-for _name in ("exp", "expm1", "sin", "cos", "tanh", "sigmoid", "erf", "abs", "sign", "floor", "ceil", "round", "square",
-              "relu"):  # fmt: skip
+for _name in ("exp", "expm1", "sin", "cos", "atan", "sinh", "cosh", "tanh", "sigmoid", "erf", "abs", "sign", "floor",
+              "ceil", "round", "square", "relu", "isnan", "isinf", "isfinite"):  # fmt: skip
     _row(f"tc.{_name}", getattr(tc, _name), getattr(torch, _name), X)
-for _name in ("log", "sqrt"):
+for _name in ("log", "log2", "log10", "sqrt", "rsqrt", "reciprocal"):
     _row(f"tc.{_name}", getattr(tc, _name), getattr(torch, _name), _positive(*X))
 _row("tc.log1p", tc.log1p, torch.log1p, _positive(*X))
 _row("tc.tan", tc.tan, torch.tan, _positive(*X))
@@ -112,8 +112,11 @@ _row("tc.minimum", tc.minimum, torch.minimum, X, X)
 _row("tc.where", tc.where, torch.where, _bools(*X), X, X)
 _row("tc.clip", lambda x: tc.clip(x, -0.5, 0.5), lambda t: torch.clip(t, -0.5, 0.5), X)
 _row("tc.matmul", tc.matmul, torch.matmul, (4, 3), (3, 5))
-for _name in ("exp", "log", "log1p", "expm1", "sqrt", "square", "abs", "sign", "sin", "cos", "tan", "tanh", "relu",
-              "sigmoid", "erf"):  # fmt: skip
+_row("tc.einsum", lambda a, b: tc.einsum("nij,jk->nik", a, b), lambda a, b: torch.einsum("nij,jk->nik", a, b), (4, 2, 3),
+     (3, 5))  # fmt: skip
+for _name in ("exp", "log", "log1p", "log2", "log10", "expm1", "sqrt", "rsqrt", "reciprocal", "square", "abs", "sign",
+              "sin", "cos", "tan", "atan", "sinh", "cosh", "tanh", "relu", "sigmoid", "erf", "floor", "ceil", "round",
+              "isnan", "isinf", "isfinite"):  # fmt: skip
     _row(f"Tensor.{_name}", getattr(tc.Tensor, _name), getattr(torch, _name), _positive(*X))
 _row("Tensor.clip", lambda x: x.clip(-0.5, 0.5), lambda t: t.clip(-0.5, 0.5), X)
 _row("Tensor.maximum", lambda a, b: a.maximum(b), torch.maximum, X, X)
@@ -122,8 +125,6 @@ _row("Tensor.masked_fill", lambda m, x: x.masked_fill(m, 7.0), lambda m, t: t.ma
 _row("Tensor.clone", lambda x: x.clone(), torch.clone, X)
 _row("Tensor.detach", lambda x: x.detach() * x, lambda t: t.detach() * t, X)
 _row("Tensor.astype", lambda x: x.astype("float32"), lambda t: t.float().double(), X)
-_row("isnan", tc.ops()["isnan"], torch.isnan, X)
-_row("isfinite", tc.ops()["isfinite"], torch.isfinite, X)
 
 # ---- activations -----------------------------------------------------------------------------------------------
 
