@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import threadpoolctl
 
 import tinygrad_cnn as tc
 from tinygrad_cnn import data, models, nn, optim
@@ -43,7 +44,8 @@ def run(out: str | Path = "runs/demo", *, epochs: int = EPOCHS, seed: int = 0) -
     print(tc.summary(model, (1, 28, 28)), end="\n\n")
     written = draw_gradient_flow(model, optimizer, folder, "before")
     started = time.perf_counter()
-    history = with_progress(train(model, optimizer, epochs, seed), epochs)
+    with threadpoolctl.threadpool_limits(1, user_api="blas"):  # so small a network gains nothing from more threads
+        history = with_progress(train(model, optimizer, epochs, seed), epochs)
     print(f"\ntrained {epochs} epochs in {time.perf_counter() - started:.0f} s")
     test = data.digits("test", size=28)
     accuracy = evaluate(model, test)
