@@ -14,7 +14,7 @@ from viz.crops import crops_of
 from viz.reading import Call, Leaf, Outside, Reading, activity_key, activity_of, array_of, ordinals
 from viz.trace import Edge, Magnitude, Node, Parameter, Silent, Trace
 
-FAR = 5.0  # medians below zero at which a channel can not come back by itself
+FAR = 4.0  # times as far below zero as active channels ever get from it: no chance, and no way back
 MOST_THUMBS = 400  # operations; a longer tape gets no thumbnails, nobody could look at them all
 
 
@@ -36,6 +36,7 @@ class _Assembly:
         self.number: dict[Any, int] = {}  # call number, or id of a leaf or outside -> node id
         self.parameters: dict[int, Parameter] = {}  # id(tensor) -> Parameter
         self.leaf_totals: dict[int, np.ndarray] = {}  # id(tensor) -> gradient, over all uses
+        self.known: dict[tuple[int, bool], Magnitude] = {}  # an upstream gradient often is what one reader sent
         for (node, position), d in reading.gradients.sent.items():
             leaf = node.parents[position]
             if not hasattr(leaf, "parents"):
@@ -150,7 +151,7 @@ class _Assembly:
         self.nodes.append(node)
         g = self.reading.gradients.at.get(call.node) if call.node is not None else None
         if g is not None:
-            node.grad = measure.magnitude(g, batched=batched)
+            node.grad = self._magnitude(g, batched)
         if call.array is not None:
             self._forward(node, call, ordinal)
         if self.thumbs and call.array is not None:
@@ -201,10 +202,17 @@ class _Assembly:
                 node.id,
                 position,
                 name,
-                grad=measure.magnitude(d, batched=batched) if d is not None else None,
+                grad=self._magnitude(d, batched) if d is not None else None,
                 differentiable=call.node is not None and call.node.parents[position] is not None,
             )
         )
+
+    def _magnitude(self, g: np.ndarray, batched: bool) -> Magnitude:
+        """Of an array that lives as long as the reading, so its id is its own."""
+        key = (id(g), batched)
+        if key not in self.known:
+            self.known[key] = measure.magnitude(g, batched=batched)
+        return self.known[key]
 
     # -- parameters --
 

@@ -24,7 +24,8 @@ def magnitude(array: np.ndarray, *, batched: bool = False) -> Magnitude:
         inf = float(np.isinf(values).mean())
         values = np.where(finite, values, 0.0)
     largest = float(np.abs(values).max(initial=0.0))
-    norm = largest * float(np.linalg.norm(values / largest)) if largest > 0 else 0.0
+    scaled = values / largest if largest > 0 else values
+    norm = largest * math.sqrt(float(np.square(scaled).sum()))
     count = max(int(finite.sum()), 1)
     samples = max(values.shape[0], 1) if batched and values.ndim else 1
     return Magnitude(norm / math.sqrt(samples), norm, norm / math.sqrt(count), largest, nan, inf)

@@ -74,7 +74,7 @@ class Activity:
     """Of a rectifier over the steps that were seen: the highest value before it, by channel, and what is usual."""
 
     highest: np.ndarray  # (channels,); where only the output is known, 0 for a silent channel
-    usual: float  # median magnitude before the rectifier, in active channels; 0 if not known
+    usual: float  # magnitude that 99% before the rectifier stay under, in active channels; 0 if not known
     samples: int
     steps: int = 1
 
@@ -128,7 +128,8 @@ def activity_of(call: Call, before: np.ndarray | None, batched: bool) -> Activit
     usual = 0.0
     if before is not None and (highest > 0).any():
         active = before.compress(highest > 0, axis=1 if batched and before.ndim > 1 else 0)
-        usual = float(np.median(np.abs(active)))
+        active = np.abs(active[np.isfinite(active)])
+        usual = float(np.quantile(active, 0.99)) if active.size else 0.0
     return Activity(highest, usual, len(values) if batched else 1)
 
 
