@@ -40,6 +40,9 @@ LAYERS: dict[str, tuple[Make, tuple[int, ...]]] = {
     "batch_norm2d-no-bias": (lambda n: n.BatchNorm2d(4, bias=False), (3, 4, 5, 2)),
     "batch_norm2d-untracked": (lambda n: n.BatchNorm2d(4, track_running_stats=False), (3, 4, 5, 2)),
     "batch_norm3d": (lambda n: n.BatchNorm3d(4), (3, 4, 2, 3, 2)),
+    "instance_norm1d": (lambda n: n.InstanceNorm1d(4, track_running_stats=True), (3, 4, 5)),
+    "instance_norm2d": (lambda n: n.InstanceNorm2d(4), (3, 4, 5, 2)),
+    "instance_norm3d": (lambda n: n.InstanceNorm3d(4, affine=True, momentum=0.3), (2, 4, 3, 3, 2)),
     "layer_norm": (lambda n: n.LayerNorm((4, 5)), (3, 4, 5)),
     "layer_norm-no-bias": (lambda n: n.LayerNorm(5, bias=False), (3, 4, 5)),
     "group_norm": (lambda n: n.GroupNorm(2, 6), (3, 6, 4, 5)),
@@ -52,6 +55,8 @@ LAYERS: dict[str, tuple[Make, tuple[int, ...]]] = {
     "avg_pool3d": (lambda n: n.AvgPool3d(2), (2, 3, 4, 4, 5)),
     "adaptive_avg_pool2d": (lambda n: n.AdaptiveAvgPool2d((2, 3)), (2, 3, 5, 7)),
     "adaptive_max_pool2d": (lambda n: n.AdaptiveMaxPool2d(2), (2, 3, 5, 7)),
+    "upsample": (lambda n: n.Upsample(scale_factor=2.0), (2, 3, 4, 5)),
+    "upsample-bilinear": (lambda n: n.Upsample((7, 6), mode="bilinear"), (2, 3, 4, 5)),
     "flatten": (lambda n: n.Flatten(), (2, 3, 4)),
     "identity": (lambda n: n.Identity(54, unused=1), (2, 3)),
     "dropout": (lambda n: n.Dropout(0.0), (2, 3)),
@@ -130,6 +135,16 @@ def test_layer(name: str) -> None:
 def test_layers_look_alike(name: str) -> None:
     make, _ = LAYERS[name]
     assert repr(make(nn)) == repr(make(torch.nn))
+
+
+def test_embedding() -> None:
+    ours, theirs = _pair(lambda n: n.Embedding(7, 3, padding_idx=-2))
+    assert repr(ours) == repr(theirs)
+    assert not nn.Embedding(7, 3, padding_idx=-2).weight.data[5].any()
+    indices = np.array([[0, 5, 6], [6, 6, 1]])
+    (ours(indices) ** 3).sum().backward()
+    (theirs(torch.tensor(indices)) ** 3).sum().backward()
+    _close(ours.weight.grad, theirs.weight.grad)
 
 
 # ---- how layers start ------------------------------------------------------------------------------------------
@@ -328,6 +343,11 @@ LOSSES: dict[str, tuple[Make, Any]] = {
     ),
     "mse": (lambda n: n.MSELoss(), RNG.standard_normal((4, 5))),
     "mse-none": (lambda n: n.MSELoss(reduction="none"), RNG.standard_normal((4, 5))),
+    "nll": (lambda n: n.NLLLoss(ignore_index=1), RNG.integers(0, 5, 4)),
+    "huber": (lambda n: n.HuberLoss(delta=0.5), RNG.standard_normal((4, 5))),
+    "binary": (lambda n: n.BCEWithLogitsLoss(reduction="sum"), RNG.uniform(size=(4, 5))),
+    "kl_div": (lambda n: n.KLDivLoss(reduction="batchmean"), RNG.uniform(size=(4, 5))),
+    "kl_div-log": (lambda n: n.KLDivLoss(reduction="sum", log_target=True), RNG.standard_normal((4, 5))),
     "l1": (lambda n: n.L1Loss(reduction="sum"), RNG.standard_normal((4, 5))),
 }  # fmt: skip
 
@@ -344,9 +364,12 @@ def test_loss(name: str) -> None:
     _close(ours.grad, theirs.grad)
 
 
-def test_class_weights_are_a_buffer() -> None:
+@pytest.mark.parametrize("name", ["CrossEntropyLoss", "NLLLoss", "BCEWithLogitsLoss"])
+def test_class_weights_are_a_buffer(name: str) -> None:
     weight = np.array([1.0, 2.0, 0.5])
-    ours, theirs = nn.CrossEntropyLoss(weight), torch.nn.CrossEntropyLoss(torch.tensor(weight))
+    ours, theirs = getattr(nn, name)(weight), getattr(torch.nn, name)(torch.tensor(weight))
     _same_state(ours, theirs)
     x, target = np.random.default_rng(1).standard_normal((4, 3)), np.array([0, 1, 2, 1])
+    if name == "BCEWithLogitsLoss":
+        target = np.eye(3)[target]
     _close(ours(x, target), theirs(torch.tensor(x), torch.tensor(target)))

@@ -44,6 +44,8 @@ def test_parameter_counts_of_the_lectures() -> None:
         (nn.GlobalMaxPool2d(), lambda m, x: x.amax((2, 3)), (2, 4, 6, 5)),
         (nn.AdaptiveAvgPool2d((2, 3)), lambda m, x: F.adaptive_avg_pool2d(x, (2, 3)), (2, 4, 6, 5)),
         (nn.GroupNorm(2, 4), lambda m, x: F.group_norm(x, 2), (2, 4, 6, 5)),
+        (nn.InstanceNorm2d(4), lambda m, x: F.instance_norm(x), (2, 4, 6, 5)),
+        (nn.Upsample(scale_factor=2), lambda m, x: F.interpolate(x, scale_factor=2), (2, 4, 6, 5)),
         (nn.LayerNorm(5), lambda m, x: F.layer_norm(x, 5), (2, 4, 6, 5)),
         (nn.Flatten(2), lambda m, x: x.reshape(2, 4, 30), (2, 4, 6, 5)),
         (nn.Identity(1, b=2), lambda m, x: x, (2, 4)),
@@ -109,6 +111,11 @@ def test_pools_move_by_their_own_size() -> None:
         lambda: nn.Hardtanh(1, 1),
         lambda: nn.GELU("tanh"),
         lambda: nn.CrossEntropyLoss(reduction="average"),
+        lambda: nn.KLDivLoss(reduction="average"),
+        lambda: nn.HuberLoss(delta=0),
+        lambda: nn.Embedding(3, 2, padding_idx=3),
+        lambda: nn.Upsample(),
+        lambda: nn.InstanceNorm2d(0),
         lambda: nn.CrossEntropyLoss(label_smoothing=2),
     ],
 )
@@ -278,6 +285,12 @@ def test_losses_are_their_functions() -> None:
     x, y, labels = draw(4, 3), draw(4, 3, seed=1), np.array([0, 2, 1, 2])
     assert nn.MSELoss()(x, y).item() == F.mse_loss(x, y).item()
     assert nn.L1Loss("sum")(x, y).item() == F.l1_loss(x, y, reduction="sum").item()
+    assert nn.HuberLoss(delta=0.3)(x, y).item() == F.huber_loss(x, y, delta=0.3).item()
+    assert nn.NLLLoss(ignore_index=2)(x, labels).item() == F.nll_loss(x, labels, ignore_index=2).item()
+    p = F.softmax(y).data
+    assert nn.KLDivLoss(reduction="batchmean")(x, p).item() == F.kl_div(x, p, reduction="batchmean").item()
+    binary = F.binary_cross_entropy_with_logits(x, p, reduction="sum", pos_weight=np.float32([1, 2, 3]))
+    assert nn.BCEWithLogitsLoss(reduction="sum", pos_weight=np.float32([1, 2, 3]))(x, p).item() == binary.item()
     loss = nn.CrossEntropyLoss([1.0, 2.0, 3.0], ignore_index=1, label_smoothing=0.1)
     expected = F.cross_entropy(x, labels, np.array([1.0, 2.0, 3.0]), ignore_index=1, label_smoothing=0.1)
     assert loss(x, labels).item() == expected.item()

@@ -17,13 +17,14 @@ W = np.array([1.0, -2.0, 0.5])
 G = [np.array([0.3, -0.1, 2.0]), np.array([-0.4, 0.2, 1.0]), np.array([0.1, 0.1, -3.0])]
 ALL: list[Callable[[Any], optim.Optimizer]] = [
     lambda ps: optim.SGD(ps, 0.1),
+    lambda ps: optim.SGD(ps, 0.1, 0.9),
     lambda ps: optim.SGD(ps, 0.1, 0.9, nesterov=True, weight_decay=0.01),
     lambda ps: optim.Adam(ps, weight_decay=0.1, amsgrad=True),
     lambda ps: optim.AdamW(ps, 0.01),
     lambda ps: optim.RMSprop(ps, momentum=0.9, centered=True),
     lambda ps: optim.Adagrad(ps, lr_decay=0.1, initial_accumulator_value=0.1),
 ]
-IDS = ["sgd", "nesterov", "adam", "adamw", "rmsprop", "adagrad"]
+IDS = ["sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad"]
 
 
 def moved(make: Callable[[Any], optim.Optimizer], dtype: str = "float64", steps: int = 3) -> tc.Tensor:

@@ -26,10 +26,20 @@ from tinygrad_cnn.nn.convolution import (
     ConvTranspose3d,
 )
 from tinygrad_cnn.nn.dropout import Dropout, Dropout2d
+from tinygrad_cnn.nn.embedding import Embedding
 from tinygrad_cnn.nn.linear import Flatten, Identity, Linear
-from tinygrad_cnn.nn.loss import CrossEntropyLoss, L1Loss, MSELoss
+from tinygrad_cnn.nn.loss import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, KLDivLoss, L1Loss, MSELoss, NLLLoss
 from tinygrad_cnn.nn.module import Module
-from tinygrad_cnn.nn.normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d, GroupNorm, LayerNorm
+from tinygrad_cnn.nn.normalization import (
+    BatchNorm1d,
+    BatchNorm2d,
+    BatchNorm3d,
+    GroupNorm,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    InstanceNorm3d,
+    LayerNorm,
+)
 from tinygrad_cnn.nn.parameter import Parameter
 from tinygrad_cnn.nn.pooling import (
     AdaptiveAvgPool2d,
@@ -42,13 +52,16 @@ from tinygrad_cnn.nn.pooling import (
     MaxPool1d,
     MaxPool2d,
     MaxPool3d,
+    Upsample,
 )
 
 __all__ = [
-    "ELU", "GELU", "AdaptiveAvgPool2d", "AdaptiveMaxPool2d", "AvgPool1d", "AvgPool2d", "AvgPool3d", "BatchNorm1d",
-    "BatchNorm2d", "BatchNorm3d", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d",
-    "ConvTranspose3d", "CrossEntropyLoss", "Dropout", "Dropout2d", "Flatten", "GlobalAvgPool2d", "GlobalMaxPool2d",
-    "GroupNorm", "Hardswish", "Hardtanh", "Identity", "L1Loss", "LayerNorm", "LeakyReLU", "Linear", "LogSoftmax",
-    "MSELoss", "MaxPool1d", "MaxPool2d", "MaxPool3d", "Module", "ModuleDict", "ModuleList", "Parameter", "ReLU",
-    "ReLU6", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "Tanh", "init", "utils",
+    "ELU", "GELU", "AdaptiveAvgPool2d", "AdaptiveMaxPool2d", "AvgPool1d", "AvgPool2d", "AvgPool3d",
+    "BCEWithLogitsLoss", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "Conv1d", "Conv2d", "Conv3d",
+    "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d", "CrossEntropyLoss", "Dropout", "Dropout2d",
+    "Embedding", "Flatten", "GlobalAvgPool2d", "GlobalMaxPool2d", "GroupNorm", "Hardswish", "Hardtanh", "HuberLoss",
+    "Identity", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "KLDivLoss", "L1Loss", "LayerNorm",
+    "LeakyReLU", "Linear", "LogSoftmax", "MSELoss", "MaxPool1d", "MaxPool2d", "MaxPool3d", "Module", "ModuleDict",
+    "ModuleList", "NLLLoss", "Parameter", "ReLU", "ReLU6", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus",
+    "Tanh", "Upsample", "init", "utils",
 ]  # fmt: skip

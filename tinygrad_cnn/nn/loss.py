@@ -7,12 +7,12 @@ from typing import Any
 import tinygrad_cnn.functional as F
 from tinygrad_cnn.core.tensor import Tensor
 from tinygrad_cnn.nn.module import Module
+from tinygrad_cnn.operations.loss import check_reduction
 
 
 class _Loss(Module):
     def __init__(self, reduction: str = "mean") -> None:
-        if reduction not in ("mean", "sum", "none"):
-            raise ValueError(f"{type(self).__name__}: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+        check_reduction(type(self).__name__, reduction)
         self.reduction = reduction
 
 
@@ -47,6 +47,57 @@ class CrossEntropyLoss(_Loss):
             label_smoothing=self.label_smoothing,
             reduction=self.reduction,
         )
+
+
+class NLLLoss(_Loss):
+    """`F.nll_loss`: minus the log-probabilities (N, C, ...) of the classes (N, ...)."""
+
+    def __init__(self, weight: Any = None, *, ignore_index: int = -100, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        self.register_buffer("weight", weight)
+        self.ignore_index = ignore_index
+
+    def forward(self, input: Any, target: Any) -> Tensor:
+        return F.nll_loss(input, target, self.weight, ignore_index=self.ignore_index, reduction=self.reduction)
+
+
+class BCEWithLogitsLoss(_Loss):
+    """`F.binary_cross_entropy_with_logits`: cross-entropy of sigmoid(input) with probabilities, entry by entry."""
+
+    def __init__(self, weight: Any = None, *, reduction: str = "mean", pos_weight: Any = None) -> None:
+        super().__init__(reduction)
+        self.register_buffer("weight", weight)
+        self.register_buffer("pos_weight", pos_weight)
+
+    def forward(self, input: Any, target: Any) -> Tensor:
+        return F.binary_cross_entropy_with_logits(
+            input, target, self.weight, reduction=self.reduction, pos_weight=self.pos_weight
+        )
+
+
+class KLDivLoss(_Loss):
+    """`F.kl_div`: Kullback-Leibler divergence of log-probabilities from probabilities; reduction also "batchmean"."""
+
+    def __init__(self, *, reduction: str = "mean", log_target: bool = False) -> None:
+        check_reduction("KLDivLoss", reduction, "batchmean")
+        self.reduction = reduction
+        self.log_target = log_target
+
+    def forward(self, input: Any, target: Any) -> Tensor:
+        return F.kl_div(input, target, reduction=self.reduction, log_target=self.log_target)
+
+
+class HuberLoss(_Loss):
+    """`F.huber_loss`: a parabola that goes on as a line from |input - target| = delta."""
+
+    def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
+        super().__init__(reduction)
+        if not delta > 0:
+            raise ValueError(f"HuberLoss: delta must be positive, got {delta!r}")
+        self.delta = delta
+
+    def forward(self, input: Any, target: Any) -> Tensor:
+        return F.huber_loss(input, target, reduction=self.reduction, delta=self.delta)
 
 
 class MSELoss(_Loss):

@@ -149,6 +149,45 @@ class BatchNorm3d(_BatchNorm):
     _axes = (5,)
 
 
+class _InstanceNorm(_BatchNorm):
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = False,
+        track_running_stats: bool = False,
+        *,
+        bias: bool = True,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, bias=bias, dtype=dtype)
+
+    def forward(self, x: Any) -> Tensor:
+        self._check(x)
+        own = self.training or self.running_mean is None
+        momentum = 0.0 if self.momentum is None else self.momentum
+        return F.instance_norm(x, self.running_mean, self.running_var, self.weight, self.bias, own, momentum, self.eps)
+
+
+class InstanceNorm1d(_InstanceNorm):
+    """`F.instance_norm` of sequences (N, C, L): each channel of each sample over its pixels."""
+
+    _axes = (3,)
+
+
+class InstanceNorm2d(_InstanceNorm):
+    """`F.instance_norm` of images (N, C, H, W): each channel of each sample over its pixels."""
+
+    _axes = (4,)
+
+
+class InstanceNorm3d(_InstanceNorm):
+    """`F.instance_norm` of volumes (N, C, D, H, W): each channel of each sample over its pixels."""
+
+    _axes = (5,)
+
+
 class LayerNorm(_Affine):
     """`F.layer_norm`: each sample normalised over its trailing axes, of lengths normalized_shape."""
 

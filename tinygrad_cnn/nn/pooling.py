@@ -1,4 +1,4 @@
-"""Pooling layers; none has parameters."""
+"""Layers that make images smaller or larger; none has parameters."""
 
 from __future__ import annotations
 
@@ -147,3 +147,24 @@ class GlobalMaxPool2d(Module):
 
     def forward(self, x: Any) -> Tensor:
         return F.global_max_pool(x)
+
+
+class Upsample(Module):
+    """`F.interpolate`: images resampled to a size, or by a factor; mode "nearest" or "bilinear"."""
+
+    def __init__(
+        self, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None
+    ) -> None:
+        if (size is None) == (scale_factor is None):
+            raise ValueError(f"Upsample: give either size or scale_factor, got {size!r} and {scale_factor!r}")
+        self.size = size
+        self.scale_factor = scale_factor
+        self.mode = mode
+        self.align_corners = align_corners
+
+    def forward(self, x: Any) -> Tensor:
+        return F.interpolate(x, self.size, self.scale_factor, self.mode, self.align_corners)
+
+    def extra_repr(self) -> str:
+        extent = f"size={self.size!r}" if self.scale_factor is None else f"scale_factor={self.scale_factor!r}"
+        return f"{extent}, mode={self.mode!r}"
