@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
+import weakref
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
@@ -141,10 +143,10 @@ class Figure:
     def digraph(self) -> graphviz.Digraph:
         """The picture as a `graphviz.Digraph`, to change or render with that package; its images last as long as it."""
         graph: graphviz.Digraph = self._drawing.graph.copy()
-        folder = tempfile.TemporaryDirectory(prefix="viz-images-")
-        layout.write_images(self._drawing.album.files, Path(folder.name))
-        graph.attr("graph", imagepath=folder.name)
-        graph._viz_images = folder  # removed together with the graph
+        folder = tempfile.mkdtemp(prefix="viz-images-")
+        weakref.finalize(graph, shutil.rmtree, folder, ignore_errors=True)
+        layout.write_images(self._drawing.album.files, Path(folder))
+        graph.attr("graph", imagepath=folder)
         return graph
 
     def save(self, path: str | os.PathLike[str]) -> Path:

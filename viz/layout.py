@@ -169,12 +169,12 @@ def _font_configuration() -> str | None:
 @cache
 def _written_configuration(system: str, fonts: str) -> str:
     # Links in a directory of our own: fontconfig may write into the directories it reads.
-    directory = tempfile.TemporaryDirectory(prefix="viz-fonts-")
-    atexit.register(directory.cleanup)  # it must last as long as the process
+    directory = Path(tempfile.mkdtemp(prefix="viz-fonts-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
     for font in sorted(Path(fonts).glob("DejaVuSans*.ttf")):
-        os.symlink(font, os.path.join(directory.name, font.name))
-    configuration = Path(directory.name) / "fonts.conf"
-    configuration.write_text(_FONTCONFIG.format(system=system, fonts=directory.name), encoding="utf-8")
+        (directory / font.name).symlink_to(font)
+    configuration = directory / "fonts.conf"
+    configuration.write_text(_FONTCONFIG.format(system=system, fonts=directory), encoding="utf-8")
     return str(configuration)
 
 

@@ -80,14 +80,17 @@ def nodes_under(root: Any) -> list[Any]:
 
 
 def _send_gradients(root: Any, one: np.ndarray, nodes: list[Any], gradients: Gradients) -> None:
-    """Walk back without touching a leaf. The user's hooks are set aside, so that looking has no side effect."""
+    """Walk back without touching a leaf. Hooks and other observers are set aside: looking has no side effect."""
     hooks = [(node, node.hooks) for node in nodes if node.hooks]
+    state = tape.STATE.get()
+    tape.STATE.set(state._replace(observers=()))
     for node, _ in hooks:
         node.hooks = None
     try:
         with tape.observe(on_backward=gradients.on_backward), np.errstate(all="ignore"):
             tape.walk([(root, one)], keep=True)
     finally:
+        tape.STATE.set(state)
         for node, kept in hooks:
             node.hooks = kept
 

@@ -13,7 +13,8 @@ from viz.trace import Edge, Magnitude, Module, Node, Parameter, Step, Trace
 
 HOSTILE = [
     "a:b", "<lambda>", "<map> & <b>", "\\N", "C:\\new\\table\\", '"quoted"', "a|b{c}", "&lt;", "%s {0}", "[0]; rm",
-    "emoji 🦊", "日本語", "tab\tnew\nline", "nul\x00bell\x07", "\ud800 lone surrogate", "x" * 500, "", " ", "--", "graph", "subgraph",
+    "emoji 🦊", "日本語", "tab\tnew\nline", "nul\x00bell\x07", "\ud800 lone surrogate", "x" * 500, "", " ",
+    "--", "graph", "subgraph",
 ]  # fmt: skip
 
 
