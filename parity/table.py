@@ -112,8 +112,8 @@ _row("tc.minimum", tc.minimum, torch.minimum, X, X)
 _row("tc.where", tc.where, torch.where, _bools(*X), X, X)
 _row("tc.clip", lambda x: tc.clip(x, -0.5, 0.5), lambda t: torch.clip(t, -0.5, 0.5), X)
 _row("tc.matmul", tc.matmul, torch.matmul, (4, 3), (3, 5))
-_row("tc.einsum", lambda a, b: tc.einsum("nij,jk->nik", a, b), lambda a, b: torch.einsum("nij,jk->nik", a, b), (4, 2, 3),
-     (3, 5))  # fmt: skip
+_row("tc.einsum", lambda a, b: tc.einsum("nij,jk->nik", a, b), lambda a, b: torch.einsum("nij,jk->nik", a, b),
+     (4, 2, 3), (3, 5))  # fmt: skip
 for _name in ("exp", "log", "log1p", "log2", "log10", "expm1", "sqrt", "rsqrt", "reciprocal", "square", "abs", "sign",
               "sin", "cos", "tan", "atan", "sinh", "cosh", "tanh", "relu", "sigmoid", "erf", "floor", "ceil", "round",
               "isnan", "isinf", "isfinite"):  # fmt: skip
@@ -224,7 +224,7 @@ _row("F.fold", lambda x: F.fold(x, (4, 5), (3, 2)), lambda t: TF.fold(t, (4, 5),
 for _d, _size in ((1, (7,)), (2, (7, 5)), (3, (4, 3, 5))):
     for _kind in ("max", "avg"):
         _row(f"F.{_kind}_pool{_d}d", lambda x, f=f"{_kind}_pool{_d}d": getattr(F, f)(x, 3, 2, 1),
-             lambda t, f=f"{_kind}_pool{_d}d": getattr(TF, f)(t, 3, 2, 1), (2, 4, *_size))  # fmt: skip
+             lambda t, f=f"{_kind}_pool{_d}d": getattr(TF, f)(t, 3, 2, 1), (2, 4, *_size), order=3)  # fmt: skip
 _row("F.max_unpool2d", lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2),
      lambda t: TF.max_unpool2d(*TF.max_pool2d(t, 2, return_indices=True), 2), (2, 4, 6, 4))  # fmt: skip
 _row("F.adaptive_avg_pool2d", lambda x: F.adaptive_avg_pool2d(x, (4, 2)), lambda t: TF.adaptive_avg_pool2d(t, (4, 2)), IMAGES)
@@ -241,7 +241,7 @@ _row("F.interpolate", lambda x: F.interpolate(x, (9, 4), mode="bilinear"),
 # ---- layers ----------------------------------------------------------------------------------------------------
 
 _row("F.linear", F.linear, TF.linear, (4, 3), (5, 3), (5,))
-_row("F.embedding", lambda i, w: F.embedding(i, w), TF.embedding, _below(6, 4, 3), (6, 2))
+_row("F.embedding", lambda i, w: F.embedding(i, w), TF.embedding, _below(6, 4, 3), (6, 2), batch=False)
 _row("F.batch_norm", lambda x, w, b: F.batch_norm(x, None, None, w, b, training=True),
      lambda x, w, b: TF.batch_norm(x, None, None, w, b, training=True), IMAGES, (4,), (4,), batch=False)  # fmt: skip
 _row("F.layer_norm", lambda x, w, b: F.layer_norm(x, (6, 5), w, b), lambda x, w, b: TF.layer_norm(x, (6, 5), w, b),

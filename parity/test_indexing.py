@@ -47,32 +47,36 @@ def _slice(rng: np.random.Generator, n: int) -> slice:
 
 
 def _index(rng: np.random.Generator, shape: tuple[int, ...], advanced: bool) -> Any:
-    """A random index of an array of this shape; at most one run of advanced parts of a common shape."""
+    """A random index of an array of this shape: slices with integers, or with arrays of one shape, or with a mask.
+
+    Integers and arrays are not mixed, for to NumPy, and so here, an integer is an array of no axes; there it is not.
+    """
     parts: list[Any] = []
     common = tuple(int(n) for n in rng.integers(1, 4, rng.integers(0, 3)))
     ellipsis_at = int(rng.integers(0, len(shape) + 2))
     axis = 0
     taken = int(rng.integers(0, len(shape) + 1))
-    arrays = False
+    arrays = masked = False
     while axis < taken:
         n = shape[axis]
         if axis == ellipsis_at:
             parts.append(Ellipsis)
-            axis += int(rng.integers(0, taken - axis + 1))
+            # For nothing it still parts arrays in NumPy, and so here; there it does not.
+            axis += int(rng.integers(advanced, taken - axis + 1))
             ellipsis_at = -1
             continue
-        kind = pick(rng, ["slice", "slice", "int", "none", *(["array", "array", "mask"] if advanced else [])])
+        kind = pick(rng, ["slice", "slice", "none", *(["array", "array", "mask"] if advanced else ["int"])])
         if kind == "none":
             parts.append(None)
             continue
-        if kind == "int" and n and not advanced:
+        if kind == "int" and n:
             parts.append(int(rng.integers(-n, n)))
-        elif kind == "array" and n:
+        elif kind == "array" and n and not masked:
             parts.append(rng.integers(-n, n, common))
             arrays = True
-        elif kind == "mask" and not arrays:
+        elif kind == "mask" and not arrays and not masked:
             parts.append(rng.random(n) < 0.5)
-            arrays, advanced = True, False
+            masked = True
         else:
             parts.append(_slice(rng, n))
         axis += 1
