@@ -24,18 +24,20 @@ class Tap(NamedTuple):
 
 def nearest(size: int, output: int, step: float, offset: float = 0.0) -> tuple[Tap, ...]:
     """Output i reads the pixel under its left edge: floor(i * step). There is no offset."""
-    # In float32, as in PyTorch, so that the same pixels are read whatever the dtype of the image.
-    position = np.arange(output, dtype=np.float32) * np.float32(step)
-    return (Tap(np.arange(output), np.minimum(position.astype(np.intp), size - 1), np.ones(output)),)
+    i = np.arange(output)
+    # In float32, as PyTorch does for float32 images: the same pixels are read, and those whatever the dtype.
+    position = i.astype(np.float32) * np.float32(step)
+    return (Tap(i, np.minimum(position.astype(np.intp), size - 1), np.ones(output)),)
 
 
 def linear(size: int, output: int, step: float, offset: float) -> tuple[Tap, ...]:
     """Output i reads the two pixels around (i + offset) * step - offset; offset 1/2 counts from the pixels' edges."""
-    position = np.clip((np.arange(output) + offset) * step - offset, 0, size - 1)
+    i = np.arange(output)
+    position = np.clip((i + offset) * step - offset, 0, size - 1)
     left = position.astype(np.intp)
     share = position - left
     inner = np.flatnonzero(share)
-    return Tap(np.arange(output), left, 1 - share), Tap(inner, left[inner] + 1, share[inner])
+    return Tap(i, left, 1 - share), Tap(inner, left[inner] + 1, share[inner])
 
 
 def resample(x: Array, axes: Sequence[tuple[Tap, ...]]) -> Array:

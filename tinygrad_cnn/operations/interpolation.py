@@ -86,7 +86,7 @@ def interpolate(
 
 
 def _step(n: int, m: int, factor: float, mode: str) -> float:
-    # As in PyTorch: what ends up with its own length is copied, with twice its length doubled, whatever the factor was.
+    # An axis that keeps its length, or (nearest) doubles it, does just that, whatever the factor: as PyTorch's images.
     return n / m if m == n or (m == 2 * n and mode == "nearest") else 1 / factor
 
 
