@@ -390,6 +390,24 @@ def test_paths_reach_into_containers_that_are_not_called() -> None:
     assert paths()[3:5] == ["plain.0", "plain.1"]
 
 
+def test_paths_are_looked_up_once_per_structure() -> None:
+    class Counting(Net):
+        looked_up = 0
+
+        def named_modules(self, *args: Any, **kwargs: Any) -> Any:
+            self.looked_up += 1
+            return super().named_modules(*args, **kwargs)
+
+    net = Counting()
+    for _ in range(3):
+        nn.CrossEntropyLoss()(net(X), [0, 1])
+        nn.Conv2d(1, 1, 1)
+    assert net.looked_up == 1
+    net.head = nn.Sequential(nn.Flatten(), nn.Linear(8, 3))
+    assert ("head.1", "linear") in recorded_paths(lambda: net(X))
+    assert net.looked_up == 2
+
+
 def test_paths_start_from_where_the_caller_says_it_is() -> None:
     net = Net()
     with tape.within("teacher"):

@@ -54,10 +54,6 @@ class Module:
     _unsaved_buffers: frozenset[str] = frozenset()
     _forward_hooks: list[Hook] | tuple[()] = ()  # a module's first hook gives it a list of its own
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        paths.structure_changed()
-        return super().__new__(cls)
-
     def __init__(self) -> None:
         """Nothing to set up: a subclass may leave out `super().__init__()`."""
 
@@ -95,7 +91,7 @@ class Module:
             )
         if name in self._buffer_names and not isinstance(value, Tensor | None):
             value = Tensor(value)
-        if isinstance(value, (Module, *_CONTAINERS)) or isinstance(before, (Module, *_CONTAINERS)):
+        if isinstance(value, Module | list | dict) or isinstance(before, Module | list | dict):
             paths.structure_changed()
         object.__setattr__(self, name, value)
 
