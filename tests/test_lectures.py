@@ -5,6 +5,9 @@ Whole numbers are compared exactly; the vectors are the notes' own.
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -601,3 +604,22 @@ def test_d8_gradient_ascent_on_the_input_excites_a_unit() -> None:
     assert answers[-1] > answers[0] + 0.1
     pattern, weight = x.data.ravel(), layer.weight.data[2].ravel()
     assert pattern @ weight > 0.99 * np.linalg.norm(pattern) * np.linalg.norm(weight)
+
+
+def test_the_page_of_the_lectures_names_every_row() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "lectures.md").read_text(encoding="utf-8")
+    asserted = {name.split("_")[1].upper() for name in globals() if re.match(r"test_[a-d]\d*_", name)}
+    assert asserted == {
+        "B",
+        *(f"A{i}" for i in range(1, 16)),
+        *(f"C{i}" for i in range(1, 8)),
+        *(f"D{i}" for i in range(1, 9)),
+    }
+    cells = re.findall(r"^\| ([A-D][^|]*?) \|", page, re.MULTILINE)
+    named = set()
+    for cell in cells:
+        if span := re.fullmatch(r"([A-D])(\d+) to [A-D](\d+)", cell):
+            named |= {f"{span[1]}{i}" for i in range(int(span[2]), int(span[3]) + 1)}
+        else:
+            named |= set(cell.split(", "))
+    assert named == asserted

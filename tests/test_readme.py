@@ -31,8 +31,11 @@ def test_the_code_runs_in_order(tmp_path: Path) -> None:
 
 
 def test_the_paths_it_names_exist() -> None:
-    named = re.findall(r"\]\(([^)#:]+)\)", TEXT) + re.findall(r"`((?:docs|examples)/[^`]*|[A-Z]+\.md)`", TEXT)
+    pages = TEXT + (ROOT / "docs" / "lectures.md").read_text(encoding="utf-8")
+    named = re.findall(r'(?:src|href)="([^"]+)"|`((?:docs|examples)/[^`]*|[A-Z]+\.md)`', pages)
+    named = [path for pair in named for path in pair if path]
     assert "docs/images/gradient_flow.png" in named
+    assert "examples/own_op.py" in named
     missing = [path for path in named if not (ROOT / path).exists()]
     assert not missing
 
