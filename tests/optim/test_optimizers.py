@@ -237,6 +237,7 @@ def test_steps_are_noticed_by_the_tape_and_not_recorded() -> None:
     ("make", "error", "message"),
     [
         (lambda p: optim.SGD([p], lr=math.nan), ValueError, r"SGD: lr must lie in \[0, inf\), got nan"),
+        (lambda p: optim.SGD([p], lr="fast"), TypeError, "SGD: lr must be a number, got 'fast'"),
         (lambda p: optim.SGD([p], lr=-0.1), ValueError, r"SGD: lr must lie in \[0, inf\), got -0.1"),
         (lambda p: optim.SGD([p], lr=math.inf), ValueError, r"SGD: lr must lie"),
         (lambda p: optim.SGD([p], 0.1, momentum=1.5), ValueError, r"SGD: momentum must lie in \[0, 1\), got 1.5"),
@@ -333,6 +334,8 @@ def test_a_state_that_does_not_fit_changes_nothing() -> None:
         ValueError, match=r"'exp_avg' of parameter 3 has shape \(4,\) in the state_dict, the parameter \(3,\)"
     ):
         optimizer.load_state_dict(state)
+    with pytest.raises(ValueError, match=r"another kind of optimiser, it has no \['amsgrad', 'betas', 'eps'\]"):
+        optimizer.load_state_dict(optim.SGD(net.parameters(), 0.1).state_dict())
     state["param_groups"][0]["params"] = [0, 1]
     with pytest.raises(ValueError, match=r"groups of \[2\] parameters, the optimiser of \[4\]"):
         optimizer.load_state_dict(state)

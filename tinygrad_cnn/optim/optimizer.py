@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,8 @@ class Optimizer:
         for option, (least, limit) in _RANGES.items():
             given = group.get(option, 0)
             for value in given if isinstance(given, tuple | list) else (given,):
+                if not isinstance(value, Real):
+                    raise TypeError(f"{self._name}: {option} must be a number, got {value!r}")
                 if not least <= value < limit:
                     raise ValueError(f"{self._name}: {option} must lie in [{least}, {limit}), got {given!r}")
         if not group.get("eps", 1) > 0:
@@ -123,9 +126,14 @@ class Optimizer:
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over state and options from `state_dict()`, PyTorch's included: all of it, or nothing at all.
 
-        Raises ValueError if groups, parameters or shapes differ.
+        Raises ValueError if groups, parameters or shapes differ, or if it is of another kind of optimiser.
         """
         saved = state_dict["param_groups"]
+        missing = {name for group in saved for name in self.defaults.keys() - group.keys() - {"maximize"}}
+        if missing:
+            raise ValueError(
+                f"{self._name}: the state_dict is of another kind of optimiser, it has no {sorted(missing)}"
+            )
         lengths = [len(group["params"]) for group in self.param_groups]
         if [len(group["params"]) for group in saved] != lengths:
             raise ValueError(
