@@ -36,6 +36,6 @@ $(VENV)/.demo $(VENV)/.dev $(VENV_PARITY)/.dev: pyproject.toml
 		"Install one (Debian, Ubuntu: apt install python3-venv) or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3"; exit 1; }
 	@$(@D)/bin/python -m pip --version >/dev/null 2>&1 || { \
 		echo "Making $(@D) with $(PYTHON)"; $(PYTHON) -m venv --clear $(@D); }
-	@echo "Installing tinygrad_cnn[$(@F:.%=%)] $(extra_packages) into $(@D)"
+	@echo "Installing $(strip tinygrad_cnn[$(@F:.%=%)] $(extra_packages)) into $(@D)"
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(extra_packages) --editable '.[$(@F:.%=%)]'
 	@touch $@
