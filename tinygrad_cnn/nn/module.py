@@ -99,7 +99,7 @@ class Module:
         paths.structure_changed()
         object.__delattr__(self, name)
 
-    def __getattr__(self, name: str) -> NoReturn:
+    def __getattr__(self, name: str) -> Any:  # Any: attributes may be named by a dictionary, as in Sequential
         kind = type(self).__name__
         if name in _SPELLINGS:
             raise AttributeError(f"{kind} has no attribute {name!r}; {_SPELLINGS[name]}")

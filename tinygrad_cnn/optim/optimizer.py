@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -73,7 +72,7 @@ class Optimizer:
         for option, (least, limit) in _RANGES.items():
             given = group.get(option, 0)
             for value in given if isinstance(given, tuple | list) else (given,):
-                if not isinstance(value, Real):
+                if not isinstance(value, int | float | np.number):
                     raise TypeError(f"{self._name}: {option} must be a number, got {value!r}")
                 if not least <= value < limit:
                     raise ValueError(f"{self._name}: {option} must lie in [{least}, {limit}), got {given!r}")
