@@ -29,14 +29,14 @@ def checkpoint(f: Callable[..., Tensor], *xs: Any) -> Tensor:
     tensor([2., 4.])
     """
     inputs = [x if isinstance(x, Tensor) else Tensor(x) for x in xs]
-    draws = generator().bit_generator.state
+    draws, path = generator().bit_generator.state, tape.STATE.get().path
     y, leaves = _run(f, inputs)
     if not (tape.is_grad_enabled() and y.requires_grad):
         return y.detach()
     places = [*inputs, *leaves]
 
     def replayed(*tensors: Tensor) -> Tensor:
-        with _replay(draws):
+        with _replay(draws), tape.within(path):
             return f(*tensors)
 
     def gradients(xs: Sequence[Tensor], g: Tensor, create: bool) -> list[Tensor | None]:
