@@ -46,7 +46,7 @@ def run(out: str | Path = "runs/demo", *, epochs: int = EPOCHS, seed: int = 0) -
     started = time.perf_counter()
     with threadpoolctl.threadpool_limits(1, user_api="blas"):  # so small a network gains nothing from more threads
         history = with_progress(train(model, optimizer, epochs, seed), epochs)
-    print(f"\ntrained {epochs} epochs in {time.perf_counter() - started:.0f} s")
+    print(f"\ntrained {epochs} epoch{'s' if epochs > 1 else ''} in {time.perf_counter() - started:.0f} s")
     test = data.digits("test", size=28)
     accuracy = evaluate(model, test)
     print(f"test accuracy {accuracy:.2%} ({round(accuracy * len(test))} of {len(test)} digits it had never seen)\n")
@@ -68,7 +68,7 @@ next
   open {folder}/gradient_flow_after.svg in a browser: values flow down, gradients flow up
   tinygrad-cnn demo --seed 1                          another start
   tinygrad-cnn graph --model vgg_small -o vgg.svg     a larger network
-  python examples/own_op.py                           an operation of your own, drawn and checked"""
+  python examples/own_op.py                           an operation of your own, drawn and checked (in the repository)"""
 
 
 # --- training ---------------------------------------------------------------------------------------------
