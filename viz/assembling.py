@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from viz import measure
-from viz.crops import crops_of
+from viz.crops import crops_of, small
 from viz.reading import Call, Leaf, Outside, Reading, activity_key, activity_of, array_of, ordinals
 from viz.trace import Edge, Magnitude, Node, Parameter, Silent, Trace
 
@@ -28,6 +28,8 @@ class _Assembly:
         self.reading = reading
         self.calls = reading.calls
         self.kept = self._kept()
+        if not any(call.inside for call in self.calls):
+            self._guess_model()
         self.outsides: dict[int, Leaf | Outside] = {}
         self.batch, self.batched = self._batch()
         self.thumbs = len(self.kept) <= MOST_THUMBS
@@ -85,6 +87,22 @@ class _Assembly:
                     stack.append(source)
         return sorted(seen)
 
+    def _guess_model(self) -> None:
+        """Without a module, the net is what lies between the first array from outside and the last parameter read."""
+        arrays = (
+            (i, s) for i in self.kept for s in self.calls[i].sources if isinstance(s, Outside) and len(_shape(s)) > 1
+        )
+        first, data = next(arrays, (0, None))
+        readers = [i for i in self.kept if any(isinstance(s, Leaf) and s.parameter for s in self.calls[i].sources)]
+        if data is None or not readers or readers[-1] < first:
+            return
+        data.model_input = True
+        depends: set[int] = set()
+        for i in self.kept:
+            if i <= readers[-1] and any(s is data or s in depends for s in self.calls[i].sources if s is not None):
+                depends.add(i)
+                self.calls[i].inside = True
+
     def _batch(self) -> tuple[int | None, set[int]]:
         """The batch length, and the calls that depend on the model's input and have it as their first length."""
         inputs = [s for i in self.kept for s in self.calls[i].sources if _is_model_input(s)]
@@ -99,11 +117,12 @@ class _Assembly:
         return batch, {i for i in depends if self.calls[i].shape[:1] == (batch,)}
 
     def _output(self) -> int | None:
-        """The model's output, or else the last call that has the batch axis."""
+        """The model's output; without a model, the last call of more than one element."""
         if self.reading.output is not None:
             return self.reading.output
         inside = [i for i in self.kept if self.calls[i].inside]
-        candidates = [i for i in inside if i in self.batched] or inside or [i for i in self.kept if i in self.batched]
+        several = [i for i in self.kept if math.prod(self.calls[i].shape) > 1]
+        candidates = [i for i in inside if i in self.batched] or inside or several
         return candidates[-1] if candidates else self.reading.loss
 
     # -- nodes --
@@ -231,11 +250,13 @@ class _Assembly:
             ran=False,
         )
         self.parameters[id(tensor)] = parameter
+        parameter.values = small(values, "")
         if self.thumbs:
             self._thumb(parameter, "weight", measure.filters(values))
         g = self._leaf_gradient(tensor)
         if g is not None:
             parameter.grad = measure.magnitude(g)
+            parameter.gradients = small(g, "")
             parameter.histogram = measure.histogram(g)
             parameter.update = self.reading.updates.get(id(tensor))
             if self.thumbs:

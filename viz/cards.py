@@ -51,7 +51,7 @@ def detail_of(diagram: Diagram, card: Card) -> str:
         return card.type or "parameters that the loss does not use"
     if card.kind in ("loss", "fold"):
         return card.type or counted(card.nodes)
-    weight = next((p.shape for p in card.parameters if len(p.shape) >= 2), None)
+    weight = weight_shape(card)
     if card.kind == "op" or card.family != "group":
         main = card.nodes[0] if len(card.nodes) == 1 else wording.main_of(card.nodes)
         words = wording.hyper_parameters(main, weight, diagram.trace)
@@ -60,6 +60,13 @@ def detail_of(diagram: Diagram, card: Card) -> str:
         more = f" · with {counted(others)}" if others else ""
         return " ".join(part for part in (kind, words) if part) + more
     return f"{card.type} · {counted(card.nodes)}" if card.type else counted(card.nodes)
+
+
+def weight_shape(card: Card) -> list[int] | None:
+    """The shape of what the card's operation reads as its weight."""
+    matrices = [p for p in card.parameters if len(p.shape) >= 2]
+    named = [p for p in matrices if any(name == "weight" for _, name in p.uses)]
+    return next((p.shape for p in named or matrices), None)
 
 
 def card_rows(diagram: Diagram, card: Card, style: Style, album: Album, width: float) -> list[str]:
@@ -146,10 +153,11 @@ def glyph(update: float | None, theme: Theme, size: float) -> str:
 
 def histogram_blocks(counts: list[int]) -> str:
     """A histogram in block characters: a non-empty bin is never blank."""
-    top = max(counts, default=0)
-    if not top:
+    if not any(counts):
         return ""
-    return "".join(BLOCKS[max(1, math.ceil(c / top * 8))] if c else BLOCKS[1] for c in counts[2:-2])
+    shown = [sum(counts[:3]), *counts[3:-3], sum(counts[-3:])]  # what lies beyond the legend's range, at its ends
+    top = max(shown)
+    return "".join(BLOCKS[max(1, math.ceil(c / top * 8))] for c in shown)
 
 
 def _remark(diagram: Diagram, card: Card) -> str:

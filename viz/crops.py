@@ -16,21 +16,49 @@ Array = np.ndarray
 Crops = dict[str, list[Crop]]
 
 
+SMALL = 6  # rows and columns of an array that is shown whole, in numbers
+
+
 def crops_of(
     op: str, node: Node, inputs: Sequence[Array | None], y: Array | None, g: Array | None, sent: Sequence[Array | None]
 ) -> Crops:
     """The crops of one operation from its inputs, output, upstream gradient and the gradients that it sent on."""
+    if any(a is not None and not np.isfinite(a).all() for a in (y, g, *sent)):
+        return {}
     if op == "cross_entropy":
         return _cross_entropy(inputs, sent)
-    if not node.batched or (y is not None and not np.isfinite(y).all()) or (g is not None and not np.isfinite(g).all()):
-        return {}
-    if op == "conv2d":
-        return _convolution(node, inputs, g, sent)
-    if op == "relu":
-        return _relu(y, g, sent)
-    if op == "max_pool2d":
-        return _max_pool(node, inputs, y, g, sent)
-    return {}
+    if op == "conv2d" and node.shape[0] == 1 and small(inputs[0], "") and small(inputs[1], ""):
+        return _whole_convolution(inputs, y, g, sent)
+    if small(y, "") is not None:  # the value of a scalar stands beside its shape
+        return {"forward": _present(small(y, "y =")) if node.shape else [], "backward": _present(small(g, "∂y ="))}
+    crops = {"conv2d": _convolution, "max_pool2d": _max_pool, "relu": _relu}.get(op)
+    return crops(node, inputs, y, g, sent) if crops is not None else {}
+
+
+def small(array: Array | None, label: str) -> Crop | None:
+    """All of a small array, in numbers: its last axis as columns, the others as rows; None if it is larger."""
+    if array is None or not array.size or array.dtype.kind not in "fiu":
+        return None
+    rows = array.reshape(-1, array.shape[-1] if array.ndim else 1)
+    if max(rows.shape) > SMALL or not np.isfinite(rows).all():
+        return None
+    return Crop(label, _rows(rows), "signed", numbers=True)
+
+
+def _present(*crops: Crop | None) -> list[Crop]:
+    return [crop for crop in crops if crop is not None]
+
+
+def _whole_convolution(
+    inputs: Sequence[Array | None], y: Array | None, g: Array | None, sent: Sequence[Array | None]
+) -> Crops:
+    """Every number of a convolution of one small image with one small kernel."""
+    kernel = inputs[1]
+    crops = {"forward": _present(small(inputs[0], "x"), small(kernel, "corr W"), small(y, "→ y"))}
+    if kernel is not None:
+        turned = small(kernel[..., ::-1, ::-1], "corr rot180 W")
+        crops["backward"] = _present(small(g, "∂y"), turned, small(sent[0], "→ ∂x"))
+    return crops
 
 
 def _cross_entropy(inputs: Sequence[Array | None], sent: Sequence[Array | None]) -> Crops:
@@ -47,7 +75,9 @@ def _cross_entropy(inputs: Sequence[Array | None], sent: Sequence[Array | None])
     return crops
 
 
-def _convolution(node: Node, inputs: Sequence[Array | None], g: Array | None, sent: Sequence[Array | None]) -> Crops:
+def _convolution(
+    node: Node, inputs: Sequence[Array | None], y: Array | None, g: Array | None, sent: Sequence[Array | None]
+) -> Crops:
     weight = inputs[1] if len(inputs) > 1 else None
     if weight is None or weight.ndim != 4 or max(weight.shape[2:]) > 7 or max(weight.shape[2:]) < 2:
         return {}
@@ -71,8 +101,10 @@ def _convolution(node: Node, inputs: Sequence[Array | None], g: Array | None, se
     return crops
 
 
-def _relu(y: Array | None, g: Array | None, sent: Sequence[Array | None]) -> Crops:
-    if y is None or y.ndim not in (2, 4):
+def _relu(
+    node: Node, inputs: Sequence[Array | None], y: Array | None, g: Array | None, sent: Sequence[Array | None]
+) -> Crops:
+    if y is None or y.ndim not in (2, 4) or not node.batched:
         return {}
     rows = (lambda a: _patch(a, g)) if y.ndim == 4 else (lambda a: a[0][:16][None])
     crops: Crops = {"forward": [Crop("mask", _rows(rows((y > 0).astype(np.float64))), "range")]}

@@ -335,7 +335,8 @@ def _measure(diagram: Diagram, owner: dict[int, Card]) -> None:
         if card.out is not None and inward:
             card.gain = ratio(math.hypot(*inward), card.out.flow)
         card.neutral = neutral_gain(card.nodes, diagram.trace)
-        card.judged = card.kind in ("module", "op", "fold") and card.id in before_output
+        layer = card.kind in ("module", "op", "fold")
+        card.judged = layer and card.id in before_output and all(node.inside for node in card.nodes)
     _mark_spine(diagram, by_id)
     for link in diagram.links:
         target = by_id[link.target]

@@ -115,15 +115,13 @@ def _keys(diagram: Diagram, show: Collection[str], theme: Theme) -> list[str]:
         )
     if "stats" in show and any(card.parameters for card in diagram.cards):
         low, high = HISTOGRAM[0] + 1, HISTOGRAM[1] - 1
-        row = (
-            text("update/weight  ", theme.muted, 8)
-            + text("●", theme.good, 8)
-            + text(" 10^-4 to 10^-2   ", theme.muted, 8)
-        )
-        row += text("▲", theme.bad, 8) + text(" above   ", theme.muted, 8) + text("▼", theme.bad, 8)
-        row += text(" below       ", theme.muted, 8) + text("▁▃█▃", theme.backward, 8, mono=True)
-        row += text(f" log10|∂W| from {low} to {high}".replace("-", "−"), theme.muted, 8)
-        rows.append(_row((row, 0)))
+        keys = ("●", theme.good, "10^-4 to 10^-2"), ("▲", theme.bad, "above"), ("▼", theme.bad, "below")
+        line = text("update/weight  ", theme.muted, 8)
+        for glyph, colour, meaning in keys:
+            line += text(glyph, colour, 8) + text(f" {meaning}   ", theme.muted, 8)
+        line += text("    ▁▃█▃", theme.backward, 8, mono=True)
+        line += text(f" log10|∂W| from {low} to {high}".replace("-", "−"), theme.muted, 8)
+        rows.append(_row((line, 0)))
     return rows
 
 

@@ -17,7 +17,7 @@ from viz.judging import update_text
 from viz.legend import heading, legend
 from viz.markup import cell, fixed, label, plain, table, text, width_of
 from viz.module_level import Drawing, Style, gradient_line, gradient_words, new_graph
-from viz.palette import Theme
+from viz.palette import Theme, rgb
 from viz.trace import Crop, Parameter
 
 FORWARD, BACKWARD, LEFT, RIGHT = 240, 360, 175, 195  # widths of the columns' cards, in points
@@ -220,10 +220,12 @@ def _parameters(card: Card, theme: Theme) -> str:
             cell(
                 text(_short(p), theme.ink, 10, bold=True, room=60)
                 + text(f"   {wording.shape_of(p.shape)}{frozen}", theme.muted, 9)
-                + text(f"   {p.name}", theme.muted, 8, room=80),
+                + text(f"   {p.name}" if p.name != _short(p) else "", theme.muted, 8, room=80),
                 ALIGN="LEFT",
             )
         )
+        if p.values is not None:
+            rows.append(cell(_numbers(p.values, theme), ALIGN="LEFT"))
     rows += _and_more(card.parameters, theme)
     return table(
         rows,
@@ -249,7 +251,9 @@ def _parameter_gradients(parameters: list[Parameter], theme: Theme) -> str:
         line += text(f"  rms {wording.number(p.grad.rms)}{uses}", theme.muted, 9)
         line += text(f"   upd/w {update_text(p.update)} ", theme.ink, 9) + glyph(p.update, theme, 9)
         rows.append(cell(line, ALIGN="LEFT"))
-        if len(p.shape) > 1 and (blocks := histogram_blocks(p.histogram)):
+        if p.gradients is not None:
+            rows.append(cell(_numbers(p.gradients, theme), ALIGN="LEFT"))
+        elif len(p.shape) > 1 and (blocks := histogram_blocks(p.histogram)):
             rows.append(cell(text(blocks, theme.backward, 9, mono=True), ALIGN="LEFT"))
     rows += _and_more(parameters, theme)
     return table(
@@ -329,11 +333,21 @@ def _crops(crops: list[Crop], theme: Theme, room_in_card: float) -> list[str]:
     return [table([[*cells, fixed("", max(room_in_card - used, 1), 1)]], CELLSPACING=2)]
 
 
+def _numbers(crop: Crop, theme: Theme) -> str:
+    """A grid of its own in a row of a card, kept from being stretched."""
+    grid, width = _grid(crop, theme)
+    return table([[grid, fixed("", max(LEFT - 16 - width, 1), 1)]])
+
+
 def _grid(crop: Crop, theme: Theme) -> tuple[str, int]:
     """A cell with a table of coloured cells, and its width; a ringed cell has a frame."""
-    high, wide = len(crop.values), len(crop.values[0])
-    size = 14 if max(high, wide) <= 2 else 9 if wide <= 10 else 8
+    tall, across = len(crop.values), len(crop.values[0])
     scale = max((abs(v) for row in crop.values for v in row), default=0.0)
+    words = [[f"{v:.3g}".replace("-", "−") if crop.numbers else "" for v in row] for row in crop.values]
+    if crop.numbers:
+        wide, high = max(18, round(max(width_of(w, 8) for row in words for w in row)) + 4), 14
+    else:
+        wide = high = 14 if max(tall, across) <= 2 else 9 if across <= 10 else 8
     rings = {(r, c) for r, c in crop.rings}
     rows = []
     for r, row in enumerate(crop.values):
@@ -341,18 +355,24 @@ def _grid(crop: Crop, theme: Theme) -> tuple[str, int]:
         for c, value in enumerate(row):
             colour = _colour(value, scale, crop.kind)
             ring = {"BORDER": 2, "COLOR": theme.bad} if (r, c) in rings else {"BORDER": 0}
-            cells.append(fixed("", size, size, BGCOLOR=colour, **ring))
+            cells.append(fixed(text(words[r][c], _ink_on(colour), 8), wide, high, BGCOLOR=colour, **ring))
         rows.append(cells)
-    width, height = wide * (size + 1) + 1, high * (size + 1) + 1
+    width, height = across * (wide + 1) + 1, tall * (high + 1) + 1
     grid = table(rows, CELLSPACING=1, BGCOLOR=theme.grid, FIXEDSIZE="TRUE", WIDTH=width, HEIGHT=height)
     return fixed(grid, width, height), width
 
 
+def _ink_on(colour: str) -> str:
+    """Black or white, whichever is read better."""
+    red, green, blue = rgb(colour)
+    return "#000000" if 299 * red + 587 * green + 114 * blue > 128_000 else "#FFFFFF"
+
+
 def _colour(value: float, scale: float, kind: str) -> str:
     if value != value:
-        rgb = NOT_FINITE
+        shown = NOT_FINITE
     elif kind == "signed":
-        rgb = tuple(PUOR[round(127 + 127 * (value / scale if scale else 0.0))])
+        shown = tuple(PUOR[round(127 + 127 * (value / scale if scale else 0.0))])
     else:
-        rgb = tuple(CIVIDIS[round(255 * max(value / scale if scale else 0.0, 0.0))])
-    return "#{:02X}{:02X}{:02X}".format(*rgb)
+        shown = tuple(CIVIDIS[round(255 * max(value / scale if scale else 0.0, 0.0))])
+    return "#{:02X}{:02X}{:02X}".format(*shown)

@@ -64,6 +64,7 @@ class Crop:
     values: list[list[float]]
     kind: str = "signed"  # -max to max, or "range", 0 to max
     rings: list[list[int]] = field(default_factory=list)
+    numbers: bool = False  # small enough to write the values themselves
 
 
 @dataclass
@@ -132,6 +133,8 @@ class Parameter:
     ran: bool = True  # whether the forward pass read it
     uses: list[list[Any]] = field(default_factory=list)  # [node id, input name]
     thumbs: dict[str, Thumb] = field(default_factory=dict)  # "weight" and "grad"
+    values: Crop | None = None  # of a small one, all of it, and of its gradient
+    gradients: Crop | None = None
 
 
 @dataclass

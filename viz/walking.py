@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,26 @@ import numpy as np
 from tinygrad_cnn.core import tape
 from viz.assembling import assemble
 from viz.describing import modules_of, named_parameters, parameter_name
-from viz.figure import Figure, Options
+from viz.figure import SHOWN, Figure, Options
 from viz.reading import Call, Gradients, Leaf, Outside, Reading
 from viz.trace import Step, Trace
 
 
-def graph(loss: Any, model: Any = None, *, level: str = "auto", title: str | None = None, **options: Any) -> Figure:
+def graph(
+    loss: Any,
+    model: Any = None,
+    *,
+    level: str = "auto",
+    depth: int | None = None,
+    show: Collection[str] = SHOWN,
+    theme: str = "light",
+    direction: str = "TB",
+    scale: str = "flow",
+    max_nodes: int = 250,
+    timeout: float = 10,
+    thumb_scale: str = "strip",
+    title: str | None = None,
+) -> Figure:
     """The picture of the tape under a Tensor.
 
     If it has not been backpropagated, the gradients are computed for the picture alone: no `.grad` is touched, no
@@ -24,7 +39,10 @@ def graph(loss: Any, model: Any = None, *, level: str = "auto", title: str | Non
     level: "module", "op", or "auto": modules where there are any. depth: how deep modules are opened; None opens as
     deep as 60 cards allow. show: any of "shapes", "grads", "thumbs", "stats". theme: "light", "dark" or "auto" (SVG
     follows the reader's preference). direction: "TB" or "LR". scale: what width and colour of the gradient say, "flow"
-    (norm per sample), "rms" or "update". At most `max_nodes` cards are drawn; the layout may take `timeout` seconds.
+    (norm per sample), "rms" or "update". thumb_scale: "strip", or "shared" for one scale for all maps of gradients. At
+    most `max_nodes` cards are drawn; the layout may take `timeout` seconds.
+
+    Raises ValueError if there is no tape, or an option is unknown.
 
     >>> import tinygrad_cnn as tc
     >>> w = tc.tensor([1.0, 2.0], requires_grad=True, name="w")
@@ -32,7 +50,8 @@ def graph(loss: Any, model: Any = None, *, level: str = "auto", title: str | Non
     >>> print(fig.trace.parameters[0].name, w.grad)
     w None
     """
-    return Figure(trace_of(loss, model, title=title), Options(level=level, **options))
+    options = Options(level, depth, show, theme, direction, scale, max_nodes, timeout, thumb_scale)
+    return Figure(trace_of(loss, model, title=title), options)
 
 
 def trace_of(loss: Any, model: Any = None, *, title: str | None = None) -> Trace:

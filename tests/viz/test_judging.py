@@ -192,8 +192,8 @@ MODELS: dict[str, tuple[Callable[[], Any], tuple[int, ...]]] = {
     "lenet5": (models.lenet5, (1, 28, 28)),
     "vgg_small": (models.vgg_small, (3, 32, 32)),
     "convnet_preview": (models.convnet_preview, (3, 32, 32)),
-    "resnet8": (models.resnet8, (3, 32, 32)),
-    "resnet20": (models.resnet20, (3, 32, 32)),
+    "resnet8": (models.resnet8, (3, 16, 16)),
+    "resnet20": (models.resnet20, (3, 16, 16)),
     "mlp": (lambda: models.mlp([12, 32, 32, 10]), (12,)),
 }
 
