@@ -355,11 +355,13 @@ def ops() -> dict[str, Op]:
 # ---- helpers ---------------------------------------------------------------------------------------------------
 
 _PLACES: dict[str, tuple[Any, ...]] = {}
-_WEAK = frozenset((float, int, bool, complex, type(None)))  # reach forward as they are, so that they promote weakly
+_WEAK = frozenset((float, int, bool, complex))  # reach forward as they are, so that they promote weakly
 
 
 def _plain(arg: Any, op: Op, position: int) -> Any:
-    """An input that is not a Tensor, as an array or a Python number."""
+    """An input that is not a Tensor, as an array or a Python number; None for an optional one left out."""
+    if arg is None and op.inputs[position if not op.variadic else 0] in op.signature.optional:
+        return None
     if isinstance(arg, np.ndarray):
         array = arg
     elif isinstance(arg, np.generic):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from tinygrad_cnn.core.spelling import methods_in_numpys_words
 
 if TYPE_CHECKING:
     from tinygrad_cnn.core.tensor import Tensor
@@ -16,33 +16,6 @@ OPS: dict[str, Any] = {}  # the registry: name -> Op
 FUNCTIONS: dict[str, Callable[..., Any]] = {}  # functions around ops that methods here share: cat, stack, pad
 
 Axis = int | tuple[int, ...] | None
-
-P = ParamSpec("P")
-R = TypeVar("R")
-C = TypeVar("C", bound=type)
-_PYTORCH_WORDS = {"dim": "axis", "dims": "axis", "keepdim": "keepdims"}
-
-
-def in_numpys_words(function: Callable[P, R]) -> Callable[P, R]:
-    """Refuse PyTorch's `dim=` and `keepdim=` with a TypeError that names NumPy's words; for functions of an axis."""
-
-    @functools.wraps(function)
-    def checked(*args: P.args, **options: P.kwargs) -> R:
-        if options and not _PYTORCH_WORDS.keys().isdisjoint(options):
-            said = ", ".join(f"{word}=" for word in options if word in _PYTORCH_WORDS)
-            ours = ", ".join(f"{_PYTORCH_WORDS[word]}=" for word in options if word in _PYTORCH_WORDS)
-            raise TypeError(f"{function.__name__}: {said} is PyTorch's word; here it is NumPy's, write {ours}")
-        return function(*args, **options)
-
-    return checked
-
-
-def _methods_in_numpys_words(cls: C) -> C:
-    """`in_numpys_words` for every public method with an axis; the others, operators above all, stay bare."""
-    for name, method in list(vars(cls).items()):
-        if inspect.isfunction(method) and not name.startswith("_") and "axis" in inspect.signature(method).parameters:
-            setattr(cls, name, in_numpys_words(method))
-    return cls
 
 
 def _binary(name: str) -> Any:
@@ -78,7 +51,7 @@ def _is_operand(value: Any) -> bool:
     return isinstance(value, Operators | np.ndarray | np.generic | int | float | complex | list | tuple)
 
 
-@_methods_in_numpys_words
+@methods_in_numpys_words
 class Operators:
     """The part of `Tensor` that computes; every method here is differentiable where mathematics is."""
 
@@ -131,15 +104,17 @@ class Operators:
         return (self[i] for i in range(self.shape[0]))
 
     def take_along_axis(self, indices: Any, axis: int = -1) -> Tensor:
-        """`np.take_along_axis`: pick one element per index along an axis."""
-        return OPS["take_along_axis"](self, indices=_plain_index(indices), axis=self._axis("take_along_axis", axis))
+        """`np.take_along_axis`: pick one element per index along an axis; PyTorch's `gather`, but it broadcasts."""
+        axis = self._axis("take_along_axis", axis)
+        return OPS["take_along_axis"](self, indices=_plain_index(indices), axis=axis)
 
     def masked_fill(self, mask: Any, value: Any) -> Tensor:
         """Where the boolean mask is true, `value`; elsewhere the element. The mask broadcasts to the Tensor's shape."""
         mask = mask if isinstance(mask, Operators) else np.asarray(mask)
         if mask.dtype != np.bool_:
             raise TypeError(f"masked_fill: the mask must be boolean, got {mask.dtype}; write mask != 0")
-        if mask.ndim > self.ndim or np.broadcast_shapes(mask.shape, self.shape) != self.shape:
+        pairs = zip(mask.shape[::-1], self.shape[::-1], strict=False)
+        if mask.ndim > self.ndim or any(m not in (1, n) for m, n in pairs):
             raise ValueError(f"masked_fill: a mask of shape {mask.shape} does not broadcast to shape {self.shape}")
         if np.ndim(value):
             raise ValueError(f"masked_fill: value must be one number, its shape is {np.shape(value)}; use tc.where")
@@ -206,9 +181,11 @@ class Operators:
         """Without axis the smallest element (as `amin`); with one, values and indices, the first of equals winning."""
         return self._extreme("min", axis, keepdims)
 
-    def _extreme(self, name: str, axis: int | None, keepdims: bool) -> Any:
+    def _extreme(self, name: str, axis: Any, keepdims: bool) -> Any:
         if axis is None:
             return OPS["a" + name](self, axis=self._axes(name, None), keepdims=keepdims)
+        if isinstance(axis, tuple):
+            raise TypeError(f"{name}: takes one axis, for it gives indices too; use x.a{name}(axis={axis})")
         values, indices = OPS[name].with_aux(self, axis=self._axis(name, axis), keepdims=keepdims)
         return values, type(self)._wrap(indices, None)  # type: ignore[attr-defined]  # Tensor's
 
@@ -254,7 +231,10 @@ class Operators:
 
     def reshape(self, *shape: Any) -> Tensor:
         """The same elements in row-major order under another shape; one length may be -1."""
-        return OPS["reshape"](self, shape=_integers("reshape", shape))
+        lengths = _integers("reshape", shape)
+        if min(lengths, default=0) < -1:
+            raise ValueError(f"reshape: lengths must not be negative but for one -1, got {lengths}")
+        return OPS["reshape"](self, shape=lengths)
 
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
         """The axes from start_dim to end_dim, both included, made one."""
@@ -341,6 +321,8 @@ class Operators:
     def tile(self, *repeats: Any) -> Tensor:
         """The whole repeated along each axis, as `np.tile`."""
         counts = _integers("tile", repeats)
+        if min(counts, default=0) < 0:
+            raise ValueError(f"tile: repeats must not be negative, got {counts}")
         ndim = max(len(counts), self.ndim)
         shape = (1,) * (ndim - self.ndim) + self.shape
         counts = (1,) * (ndim - len(counts)) + counts

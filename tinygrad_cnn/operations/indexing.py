@@ -74,11 +74,20 @@ setitem = op(
 
 take_along_axis = op(
     "take_along_axis",
-    lambda x, *, indices, axis: np.take_along_axis(x, indices, axis),
+    lambda x, *, indices, axis: _take_along_axis(x, indices, axis),
     lambda g, x_shape, indices, axis: put_along_axis(g, indices=indices, axis=axis, length=x_shape[axis]),
     broadcasts=True,
     doc="One element per index along an axis.",
 )
+
+
+def _take_along_axis(x: np.ndarray, indices: np.ndarray, axis: int) -> np.ndarray:
+    try:
+        return np.take_along_axis(x, indices, axis)
+    except (IndexError, ValueError) as error:
+        raise IndexError(
+            f"take_along_axis: {error}; the Tensor has shape {x.shape}, the indices {indices.shape}, the axis is {axis}"
+        ) from None
 
 
 def _put_along_axis(x: np.ndarray, indices: np.ndarray, axis: int, length: int) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cnn.core.op import op
-from tinygrad_cnn.core.operators import in_numpys_words
+from tinygrad_cnn.core.spelling import in_numpys_words
 from tinygrad_cnn.core.tensor import Tensor
 from tinygrad_cnn.errors import ShapeError
 from tinygrad_cnn.operations.elementwise import exp, where

@@ -13,6 +13,7 @@ import numpy as np
 
 from tinygrad_cnn.core.op import Op, op
 from tinygrad_cnn.core.operators import FUNCTIONS
+from tinygrad_cnn.core.spelling import in_numpys_words
 from tinygrad_cnn.core.tensor import Tensor
 from tinygrad_cnn.errors import ShapeError
 
@@ -88,6 +89,7 @@ def _cat_rule(g: Tensor, xs_shapes: Any, axis: int) -> Any:
 _cat = op("cat", lambda *xs, axis: np.concatenate(xs, axis), _cat_rule, doc="Joined along an axis.")
 
 
+@in_numpys_words
 def cat(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     """Join Tensors along an existing axis; all other lengths must agree.
 
@@ -113,6 +115,7 @@ def cat(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     return _cat(*given, axis=axis)
 
 
+@in_numpys_words
 def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     """Join Tensors of one shape along a new axis.
 
@@ -128,6 +131,8 @@ def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
             raise ShapeError(
                 f"stack: tensors[{i}] has shape {t.shape}, tensors[0] {given[0].shape}; they must be equal"
             )
+    if not -given[0].ndim - 1 <= axis <= given[0].ndim:
+        raise ShapeError(f"stack: axis {axis} is out of range for the {given[0].ndim + 1} axes of the result")
     return cat([t.expand_dims(axis) for t in given], axis)
 
 
