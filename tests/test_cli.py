@@ -103,6 +103,16 @@ def test_mistakes_are_one_line_and_status_2(
     assert "Traceback" not in printed
 
 
+def test_without_graphviz_one_line_names_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr("viz.layout.engines", list)
+    assert main(["graph", "--model", "lenet5", "--batch", "2", "-o", str(tmp_path / "net.svg")]) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("tinygrad-cnn graph: viz: no layout engine found")
+    assert 'pip install "tinygrad_cnn[viz]"' in printed
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -27,12 +27,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     try:
         return options.run(options)
-    except (ImportError, OSError, ValueError, CheckpointError) as error:
+    except (ImportError, OSError, ValueError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not _is_the_users(error):
+            raise
         print(f"tinygrad-cnn {options.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130
+
+
+def _is_the_users(error: RuntimeError) -> bool:
+    from viz import EngineNotFound
+
+    return isinstance(error, CheckpointError | EngineNotFound)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -33,7 +33,7 @@ class History:
 
 def run(out: str | Path = "runs/demo", *, epochs: int = EPOCHS, seed: int = 0) -> float:
     """Trains, looks at the test digits once, writes weights and pictures into `out`; returns the test accuracy."""
-    for module in ("sklearn", "matplotlib", "rich", "pygraphviz"):
+    for module in ("sklearn", "matplotlib", "rich"):
         import_extra(module, "demo", "the demo")
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
