@@ -19,14 +19,14 @@ def judge_columns(point: Point, arg: int, oracle: Oracle, elements: np.ndarray) 
     """
     cotangents = point.cotangents()
     whole = np.stack([point.grad(arg, g).reshape(-1) for g in cotangents])
-    comparison = _compare(point, arg, oracle, elements, cotangents, whole[:, elements])
+    comparison, span = _compare(point, arg, oracle, elements, cotangents, whole[:, elements])
     wrong, tolerance = point.verdict(comparison, oracle)
     if wrong.any() and not isinstance(oracle, Exact):
         noise = _noise(point, arg, oracle, elements, cotangents, comparison, wrong)
         wrong, tolerance = point.verdict(comparison, oracle, noise)
-    natural = 1e-3 * np.abs(cotangents) @ point.size
-    neighbours = np.maximum(_neighbours(comparison.scale), 1e-6 * comparison.scale.max(1, keepdims=True, initial=0.0))
-    point.count(comparison, wrong, tolerance, np.maximum(neighbours, natural[:, None] / point.feature(arg)[elements]))
+    natural = (np.abs(cotangents) @ point.size)[:, None] / point.feature(arg)[elements]
+    natural = np.maximum(_neighbours(comparison.scale), 1e-3 * np.maximum(natural, span))
+    point.count(comparison, wrong, tolerance, natural)
     if not wrong.any():
         return
     excess = comparison.excess(tolerance) * wrong
@@ -53,22 +53,24 @@ def judge_columns(point: Point, arg: int, oracle: Oracle, elements: np.ndarray) 
 
 def _compare(
     point: Point, arg: int, oracle: Oracle, elements: np.ndarray, cotangents: Array, analytic: Array
-) -> Comparison:
+) -> tuple[Comparison, Array]:
+    """Also the size that slopes could have here."""
     up, down = np.maximum(cotangents, 0), np.maximum(-cotangents, 0)
-    low, high, error, scale = (np.empty(analytic.shape) for _ in range(4))
+    low, high, error, scale, span = (np.empty(analytic.shape) for _ in range(5))
     for column, i in enumerate(elements):
         slope = point.coordinate(oracle, arg, int(i))
         known = slope.error < UNKNOWN
         low[:, column] = up @ slope.low - down @ slope.high
         high[:, column] = up @ slope.high - down @ slope.low
         scale[:, column] = (up + down) @ np.where(known, np.abs(slope.value), 0.0)
+        span[:, column] = (up + down) @ np.broadcast_to(slope.span, slope.value.shape)
         error[:, column] = np.minimum((up + down) @ slope.error, UNKNOWN)
         rough = ~known | (slope.error > 1e-3 * np.max(np.where(known, np.abs(slope.value), 0.0), initial=0.0))
         if (rough & point.finite).any():  # a vertical tangent: whatever is not finite there may be so
             error[:, column] = np.where(np.isfinite(analytic[:, column]), error[:, column], UNKNOWN)
     if not isinstance(oracle, Exact):
         error = np.where(error < UNKNOWN, error + 8 * point.unit * _neighbours(scale), error)
-    return Comparison(analytic, low, high, error, scale)
+    return Comparison(analytic, low, high, error, scale), span
 
 
 def _noise(
@@ -102,6 +104,9 @@ def _noise(
     for column in columns:
         reached = point.size * _reach(point, arg, int(elements[column])) / feature[elements[column]]
         noise[:, column] += 64 * point.unit * np.abs(cotangents) @ reached
+        # A slope of exactly 0 may be one that is lost beside the largest output.
+        largest = np.abs(cotangents).max(1) * np.max(point.size, initial=0.0) / feature[elements[column]]
+        noise[:, column] += np.where(comparison.scale[:, column] == 0, 64 * point.unit * largest, 0.0)
     return noise
 
 
@@ -113,10 +118,10 @@ def _reach(point: Point, arg: int, i: int) -> Mask:
 
 
 def _neighbours(scale: Array) -> Array:
-    """The smaller of the largest entries in the same row and in the same column of a Jacobian."""
+    """The larger of the largest entries in the same row and in the same column of a Jacobian."""
     if not scale.size:
         return scale
-    return np.minimum(scale.max(1, keepdims=True), scale.max(0, keepdims=True))
+    return np.maximum(scale.max(1, keepdims=True), scale.max(0, keepdims=True))
 
 
 def _confirm(point: Point, arg: int, g: Array, i: int, analytic: float) -> None:

@@ -8,8 +8,6 @@ import numpy as np
 
 from tinygrad_cnn.testing.differences import UNKNOWN, Array, Mask
 
-INCONCLUSIVE = 1e-4  # a tolerance above this part of the scale proves nothing
-
 
 @dataclass(frozen=True)
 class Comparison:
@@ -33,9 +31,9 @@ class Comparison:
             within = (self.analytic >= self.low - tolerance) & (self.analytic <= self.high + tolerance)
         return ~within & (self.error < UNKNOWN)
 
-    def unsure(self, tolerance: Array, atol: float, natural: Array | float) -> Mask:
-        """Judged with a tolerance so wide that passing means nothing (`natural`: the size a slope could have here)."""
-        return tolerance - atol > INCONCLUSIVE * np.maximum(self.scale, natural)
+    def unsure(self, tolerance: Array, limit: float, natural: Array | float) -> Mask:
+        """Judged with a tolerance beyond `limit` of the scale, or of the `natural` size that a slope could have here."""
+        return tolerance > limit * np.maximum(self.scale, natural)
 
     def excess(self, tolerance: Array) -> Array:
         """How far beyond the bracket, in units of the tolerance: the worst element is the largest."""

@@ -43,6 +43,7 @@ class Slope:
     left: Array
     right: Array
     smooth: Mask
+    span: Array | float = 0.0  # the size a slope could have here: the steepest secant seen
 
     @property
     def low(self) -> Array:
@@ -124,7 +125,8 @@ class Richardson:
 
     The error is the disagreement between neighbouring extrapolations plus the rounding of f: that of its result, and `noise`
     for what happens inside. The same evaluations give the one-sided slopes; where these differ by more than their errors
-    there is a kink. Stops as soon as smaller steps do not help, unless `thorough`.
+    there is a kink. Stops as soon as smaller steps do not help; if a very small one then disagrees, or with `thorough`,
+    all steps are taken, and the smallest tell how noisy the function really is.
     """
 
     name = "Richardson"
@@ -136,34 +138,94 @@ class Richardson:
 
     def slope(self, path: Path) -> Slope:
         base = path(0.0)
-        unit = _unit(base)
-        y = _real(base)
-        central, right, left = (_Tableau(y, order) for order in (2, 1, 1))
-        jumps = np.zeros((3, y.size))
+        ladder = _Ladder(_real(base), _unit(base), self.noise)
         h = self.start
         with np.errstate(all="ignore"):
             for level in range(self.levels):
-                up, down = _real(path(h)), _real(path(-h))
-                noise = (unit * np.maximum(np.maximum(np.abs(up), np.abs(down)), np.abs(y)) + self.noise) / h
-                central.add((up - down) / (2 * h), noise)
-                right.add((up - y) / h, noise)
-                left.add((y - down) / h, noise)
-                jumps = np.vstack([jumps[1:], np.maximum(np.abs(up - y), np.abs(y - down))])
-                if level >= 3 and not self.thorough and _settled(central, right, left, noise):
+                ladder.add(h, _real(path(h)), _real(path(-h)))
+                if level >= 3 and not self.thorough and ladder.settled():
                     break
                 h /= self.shrink
-            gap = np.abs(right.best - left.best)
-            doubt = right.error + left.error
-            kink = gap > 4 * doubt + 1e-5 * np.maximum(np.abs(right.best), np.abs(left.best))
-            # By chance one of many extrapolations looks sure of a wrong slope: both sides must agree with the centre.
-            middle = np.abs((right.best + left.best) / 2 - central.best)
-            kink &= middle <= 4 * (doubt + central.error) + 0.05 * gap
-            # A jump: the difference does not shrink with the step, so that neither slope exists.
-            jump = (jumps[2] > 0) & (jumps.max(0) < 1.1 * jumps.min(0)) & (jumps[2] > 1e3 * unit * np.abs(y))
+            else:
+                ladder = ladder.with_measured_noise()
+            fine = min(h, self.start * 2.0**-18)
+            rough = ladder.refute(fine, _real(path(fine)), _real(path(-fine)))
+            if rough.any() and not self.thorough:  # it varies on a finer scale than the steps so far (floor, remainder)
+                return Richardson(self.noise, True, self.start, self.levels).slope(path)
+            return ladder.slope()
+
+
+class _Ladder:
+    """Differences at ever smaller steps, and what they extrapolate to."""
+
+    def __init__(self, y: Array, unit: float, noise: Array | float) -> None:
+        self.y, self.unit, self.noise = y, unit, noise
+        self.samples: list[tuple[float, Array, Array]] = []
+        self.central, self.right, self.left = (_Tableau(y, order) for order in (2, 1, 1))
+
+    def add(self, h: float, up: Array, down: Array) -> None:
+        self.samples.append((h, up, down))
+        noise = self._rounding(h, up, down)
+        self.central.add((up - down) / (2 * h), noise)
+        self.right.add((up - self.y) / h, noise)
+        self.left.add((self.y - down) / h, noise)
+
+    def settled(self) -> bool:
+        """Smaller steps would not help: accurate enough, or the rounding already exceeds what was reached."""
+        noise = self._rounding(*self.samples[-1])
+        size = np.maximum(np.abs(self.central.best), 1e-3 * np.max(np.abs(self.central.best), initial=0.0))
+        value_done = (self.central.error <= 1e-11 * size) | (noise > self.central.error)
+        side = np.maximum(self.right.error, self.left.error)
+        return bool((value_done & ((side <= 1e-6 * size) | (noise > side))).all())
+
+    def with_measured_noise(self) -> _Ladder:
+        """Again, with the noise that differences at the smallest steps show when one goes from one to the next."""
+        fine = [((up - down) / (2 * h), h) for h, up, down in self.samples[-3:]]
+        seen = [np.where(self._jumps(), 0, np.abs(a - b) * h) for (a, _), (b, h) in zip(fine, fine[1:], strict=False)]
+        ladder = _Ladder(self.y, self.unit, np.max([np.broadcast_to(self.noise, self.y.shape), *seen], axis=0))
+        for sample in self.samples:
+            ladder.add(*sample)
+        return ladder
+
+    def refute(self, h: float, up: Array, down: Array) -> Mask:
+        """Where the difference at a very small step contradicts what was found; the error then is at least that."""
+        gap = np.abs((up - down) / (2 * h) - self.central.best)
+        rough = gap > 4 * (self._rounding(h, up, down) + self.central.error) + 0.01 * np.abs(self.central.best)
+        self.central.error = np.where(rough, np.maximum(self.central.error, gap), self.central.error)
+        return rough
+
+    def slope(self) -> Slope:
+        central, right, left = self.central, self.right, self.left
+        jump = self._jumps()
         low = np.minimum(left.best - left.error, right.best - right.error)
         high = np.maximum(left.best + left.error, right.best + right.error)
         low, high = np.where(jump, -UNKNOWN, low), np.where(jump, UNKNOWN, high)
-        return Slope(central.best, central.error, low, high, ~(kink | jump))
+        h, up, down = self.samples[0]
+        span = np.maximum(np.abs(up - self.y), np.abs(self.y - down)) / h
+        span = np.where(np.isfinite(span), span, 0.0)
+        return Slope(central.best, central.error, low, high, ~(self._kinks() | jump), span)
+
+    def _jumps(self) -> Mask:
+        """Where the difference does not shrink with the step down to very small ones, so that neither slope exists."""
+        if self.samples[-1][0] > 2.0**-18 * self.samples[0][0]:
+            return np.zeros(self.y.shape, bool)
+        changes = np.stack([np.maximum(np.abs(up - self.y), np.abs(self.y - down)) for _, up, down in self.samples[-3:]])
+        return (changes.max(0) < 1.1 * changes.min(0)) & (changes.min(0) > 1e3 * self.unit * np.abs(self.y))
+
+    def _kinks(self) -> Mask:
+        """Where the one-sided slopes differ by more than their errors, and lie on both sides of the central one.
+
+        By chance one of many extrapolations looks sure of a wrong slope, so that the centre must agree.
+        """
+        right, left = self.right, self.left
+        gap, doubt = np.abs(right.best - left.best), right.error + left.error
+        apart = gap > 4 * doubt + 1e-5 * np.maximum(np.abs(right.best), np.abs(left.best))
+        middle = np.abs((right.best + left.best) / 2 - self.central.best)
+        return apart & (middle <= 4 * (doubt + self.central.error) + 0.05 * gap)
+
+    def _rounding(self, h: float, up: Array, down: Array) -> Array:
+        size = np.maximum(np.maximum(np.abs(up), np.abs(down)), np.abs(self.y))
+        return (self.unit * size + self.noise) / h
 
 
 class Central:
@@ -209,15 +271,6 @@ class _Tableau:
         better = (sure < self.error) | (refuted & (sure < UNKNOWN))
         self.best, self.error = np.where(better, value, self.best), np.where(better, sure, self.error)
         self.row = row
-
-
-def _settled(central: _Tableau, right: _Tableau, left: _Tableau, noise: Array) -> bool:
-    """Smaller steps would not help: accurate enough, or the rounding already exceeds what was reached."""
-    size = np.maximum(np.abs(central.best), 1e-3 * np.max(np.abs(central.best), initial=0.0))
-    value_done = (central.error <= 1e-11 * size) | (noise > central.error)
-    side = np.maximum(right.error, left.error)
-    sides_done = (side <= 1e-6 * size) | (noise > side)
-    return bool((value_done & sides_done).all())
 
 
 def _real(y: NDArray[np.inexact]) -> Array:

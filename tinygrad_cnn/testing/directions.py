@@ -39,6 +39,11 @@ def array_scale(x: Array) -> float:
     return float(_power_of_two(np.asarray(size or 1.0)))
 
 
+def feature_scale(x: Array) -> Array:
+    """A power of two on which a function may vary with each element."""
+    return np.minimum(element_scale(x), array_scale(x))
+
+
 def balanced(sizes: Array, limit: float) -> Array:
     """Powers of two inverse to the sizes, so that each term of a sum of products weighs alike; zeros get 1."""
     sizes = np.abs(np.asarray(sizes, np.float64))

@@ -14,6 +14,7 @@ def pattern(whole: Array, x: Array, elements: np.ndarray, numeric: Array, wrong:
 
     `whole` is the analytic gradient of the whole input x; `numeric` and `wrong` are known for some flat `elements`.
     """
+    whole, x = np.atleast_1d(whole, x)
     analytic = whole.reshape(-1)[elements]
     return (
         _factor(analytic, numeric, wrong, x.shape)

@@ -27,6 +27,10 @@ class OpCase:
     kwargs: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        plain = tuple(np.asarray(a) if isinstance(a, np.generic) else a for a in self.args)
+        object.__setattr__(self, "args", plain)
+
     def __repr__(self) -> str:
         args = "".join(f"{literal(a)}, " for a in self.args)
         return f"OpCase(({args.rstrip(' ')}), {self.kwargs!r}, {self.seed})"

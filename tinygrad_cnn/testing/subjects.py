@@ -33,6 +33,10 @@ class Subject(ABC):
     def grads(self, inputs: Inputs, g: np.ndarray) -> Grads:
         """The gradient of ⟨y, g⟩ with respect to each input, None where there is none."""
 
+    def sizes(self, inputs: Inputs, y: np.ndarray) -> np.ndarray:
+        """The size of the numbers that rounding inside the function may be relative to, for each output."""
+        return np.abs(y)
+
     def grads_twice(self, inputs: Inputs, g: np.ndarray) -> tuple[Grads, Grads]:
         """Two backward passes, one after the other; over the same graph, where there is one."""
         first = tuple(None if d is None else np.array(d) for d in self.grads(inputs, g))
@@ -50,7 +54,8 @@ class Subject(ABC):
             moved = list(inputs)
             if t != 0:
                 for position, u in directions.items():
-                    moved[position] = inputs[position] + (u * t).astype(_moved_type(inputs[position], t), copy=False)
+                    step = np.asarray(u * t).astype(_moved_type(inputs[position], t), copy=False)
+                    moved[position] = np.asarray(inputs[position] + step)
             return np.asarray(self.value(tuple(moved))).reshape(-1)
 
         return at

@@ -104,7 +104,8 @@ def _disagreement(exact: Slope, numeric: Slope) -> str | None:
     """What two oracles say differently about a smooth function, beyond their errors."""
     size = np.maximum(np.abs(exact.value), np.abs(numeric.value))
     gap = np.abs(exact.value - numeric.value)
-    apart = (gap > 4 * numeric.error + 1e-6 * size) & (exact.error < UNKNOWN)
+    rounding = 1e-9 * np.max(size, initial=0.0)  # an output that is a small difference of large terms
+    apart = (gap > 4 * numeric.error + 1e-6 * size + rounding) & (exact.error < UNKNOWN)
     if not apart.any():
         return None
     worst = int(np.argmax(np.where(apart, gap / (size + 1e-300), -1.0)))

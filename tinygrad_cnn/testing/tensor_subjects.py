@@ -14,7 +14,11 @@ import numpy as np
 from tinygrad_cnn.core import gradients, tape
 from tinygrad_cnn.core.op import Op
 from tinygrad_cnn.core.tensor import Tensor
+from tinygrad_cnn.testing.directions import feature_scale
 from tinygrad_cnn.testing.subjects import Grads, Inputs, Subject, is_differentiable
+
+
+_FEATURES = 128.0  # how much finer than its inputs' scale a saturating function may vary: tanh at 20 does on that of 1
 
 
 class TensorSubject(Subject):
@@ -111,6 +115,13 @@ class GradientSubject(Subject):
         *points, g = inputs
         grads = self.base.grads(tuple(points), g)
         return _joined([_filled(grads[i], points[i]) for i in self.base.wanted])
+
+    def sizes(self, inputs: Inputs, y: np.ndarray) -> np.ndarray:
+        """A gradient may be the small difference of large terms (1 - tanh²): g y, on the scale of the input's features."""
+        *points, g = inputs
+        term = float(np.max(np.abs(g * self.base.value(tuple(points)).reshape(g.shape)), initial=0.0))
+        natural = [_FEATURES * term / feature_scale(points[i]).reshape(-1) for i in self.base.wanted]
+        return np.maximum(np.abs(y), np.concatenate(natural).reshape(y.shape))
 
     def grads(self, inputs: Inputs, g: np.ndarray) -> Grads:
         *points, upstream = inputs
