@@ -353,6 +353,10 @@ def _operands(name: str, d: int, x: Any, weight: Any, bias: Any, groups: Any) ->
             f"{name}: weight must have shape {shape}, with a kernel of {d} ax{'is' if d == 1 else 'es'} of at least "
             f"1 pixel; weight.shape = {weight.shape}"
         )
+    if "b" in (x.dtype.kind, weight.dtype.kind):
+        raise TypeError(
+            f"{name}: booleans are not summed; use .astype('float32') (x is {x.dtype}, weight {weight.dtype})"
+        )
     if isinstance(groups, bool) or not isinstance(groups, int | np.integer) or groups < 1:
         raise ValueError(f"{name}: groups must be a positive int, got {groups!r}")
     refuse_mixed_dtypes(name, x=x, weight=weight, **({} if bias is None else {"bias": bias}))

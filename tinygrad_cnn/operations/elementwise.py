@@ -166,13 +166,27 @@ relu6 = op(
 )
 hardtanh = op(
     "hardtanh",
-    lambda x, min_val=-1.0, max_val=1.0: np.clip(x, min_val, max_val),
+    lambda x, min_val=-1.0, max_val=1.0: _hardtanh(x, min_val, max_val),
     lambda g, x, min_val, max_val: where((x <= min_val) | (x >= max_val), 0.0, g),
     doc="x limited to [min_val, max_val]; its derivative is 0 at both bounds.",
 )
+
+
+def _hardtanh(x: np.ndarray, min_val: float, max_val: float) -> np.ndarray:
+    if min_val > max_val:
+        raise ValueError(f"hardtanh: min_val {min_val} is above max_val {max_val}")
+    return np.clip(x, min_val, max_val)
+
+
+def _softplus(x: np.ndarray, beta: float, threshold: float) -> np.ndarray:
+    if not beta > 0:
+        raise ValueError(f"softplus: beta must be positive, got {beta}")
+    return np.where(x * beta > threshold, x, special.softplus(x * beta) / beta)
+
+
 softplus = op(
     "softplus",
-    lambda x, beta=1.0, threshold=20.0: np.where(x * beta > threshold, x, special.softplus(x * beta) / beta),
+    lambda x, beta=1.0, threshold=20.0: _softplus(x, beta, threshold),
     lambda g, x, beta, threshold: where(x * beta > threshold, g, g * sigmoid(x * beta)),
     doc="log(1 + exp(beta * x)) / beta, and x itself where beta * x > threshold.",
 )

@@ -84,4 +84,4 @@ def _check_integers(name: str, what: str, indices: np.ndarray, count: int, reaso
     bad = (indices < 0) | (indices >= count)
     if bad.any():
         at = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise ValueError(f"{name}: {what}{list(at)} is {indices[at]}, but {reason}, 0 to {count - 1}")
+        raise ValueError(f"{name}: {what}{list(at) or ''} is {indices[at]}, but {reason}, 0 to {count - 1}")

@@ -232,7 +232,7 @@ def check_probabilities(name: str, target: Tensor, single: bool = False) -> None
     bad = (p < -_ROUNDING) | (p > 1 + _ROUNDING)
     if bad.any():
         at = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise ValueError(f"{name}: target{list(at[single:])} is {p[at]}, but probabilities lie in [0, 1]")
+        raise ValueError(f"{name}: target{list(at[single:]) or ''} is {p[at]:g}, but probabilities lie in [0, 1]")
 
 
 _ROUNDING = 1e-3  # of a softmax in float16
@@ -274,7 +274,7 @@ def _checked_labels(name: str, what: str, target: Tensor, x: Tensor, ignore_inde
     if bad.any():
         at = tuple(int(i) for i in np.argwhere(bad)[0])
         raise ValueError(
-            f"{name}: target{list(at[single:])} is {labels[at]}, but there are {x.shape[1]} classes, 0 to "
+            f"{name}: target{list(at[single:]) or ''} is {labels[at]}, but there are {x.shape[1]} classes, 0 to "
             f"{x.shape[1] - 1} (ignore_index is {ignore_index})"
         )
     return labels

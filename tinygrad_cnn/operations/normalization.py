@@ -106,16 +106,8 @@ def batch_norm(
     (0.1..., 1.1...)
     """
     x, weight, bias = _operands("batch_norm", x, weight, bias, eps)
-    channels = x.shape[1]
-    given = {"weight": weight, "bias": bias, "running_mean": running_mean, "running_var": running_var}
-    for what, array in given.items():
-        if array is not None and np.shape(array) != (channels,):
-            raise ShapeError(
-                f"batch_norm: {what} must have shape ({channels},), one per channel of x (x.shape = {x.shape}), got "
-                f"{np.shape(array)}"
-            )
-    if (running_mean is None) != (running_var is None):
-        raise ValueError("batch_norm: give both running_mean and running_var, or neither")
+    _check_parameters("batch_norm", (x.shape[1],), weight, bias)
+    _check_running("batch_norm", running_mean, running_var, x, momentum, training)
     if not training and running_mean is not None:
         return _by_running_statistics(x, running_mean, running_var, weight, bias, eps)
     axes = (0, *range(2, x.ndim))
@@ -126,9 +118,8 @@ def batch_norm(
             "use a larger batch, or evaluation mode"
         )
     y, mean, var = batch_norm_op.with_aux(x, weight, bias, axes=axes, eps=eps)
-    if training and running_mean is not None and count > 1 and not tape.STATE.get().replaying:
-        _update(running_mean, mean.ravel(), momentum)
-        _update(running_var, var.ravel() * (count / (count - 1)), momentum)
+    if training and running_mean is not None and count > 1:
+        _update(running_mean, running_var, mean.ravel(), var.ravel(), count, momentum)
     return y
 
 
@@ -138,17 +129,22 @@ def _by_running_statistics(
     """An affine map with constants; the mean is subtracted first, so that a large one cancels exactly."""
     shape = (-1, *[1] * (x.ndim - 2))
     mean = np.asarray(running_mean, x.dtype).reshape(shape)
-    inv_std = (1 / np.sqrt(np.asarray(running_var, x.dtype) + eps)).astype(x.dtype).reshape(shape)
+    with np.errstate(all="ignore"):  # of a negative variance NaN, silently, as in an op
+        inv_std = (1 / np.sqrt(np.asarray(running_var, x.dtype) + eps)).astype(x.dtype).reshape(shape)
     y = (x - mean) * (inv_std if weight is None else weight.reshape(shape) * inv_std)
     return y if bias is None else y + bias.reshape(shape)
 
 
-def _update(running: Any, statistic: Array, momentum: float) -> None:
-    """r = (1 - momentum) * r + momentum * statistic, in place."""
-    array = running.data if isinstance(running, Tensor) else running
-    array *= 1 - momentum
-    array += (momentum * statistic).astype(array.dtype)
-    tape.written(array, "batch_norm's running statistics")
+def _update(running_mean: Any, running_var: Any, mean: Array, var: Array, count: int, momentum: float) -> None:
+    """r = (1 - momentum) * r + momentum * statistic, in place, of the mean and the unbiased variance."""
+    if tape.STATE.get().replaying:
+        return  # a checkpointed function runs again: this batch has been counted
+    with np.errstate(all="ignore"):
+        for running, statistic in ((running_mean, mean), (running_var, var * (count / (count - 1)))):
+            array = running.data if isinstance(running, Tensor) else running
+            array *= 1 - momentum
+            array += (momentum * statistic).astype(array.dtype)
+            tape.written(array, "the running statistics of a normalisation")
 
 
 # ---- over the axes of one sample -------------------------------------------------------------------------------
@@ -162,7 +158,10 @@ def layer_norm(x: Any, normalized_shape: Any, weight: Any = None, bias: Any = No
     >>> layer_norm([[0.0, 2.0]], 2)
     tensor([[-0.999995,  0.999995]])
     """
-    shape = (normalized_shape,) if isinstance(normalized_shape, int | np.integer) else tuple(normalized_shape)
+    shape = normalized_shape if isinstance(normalized_shape, list | tuple) else (normalized_shape,)
+    if any(isinstance(n, bool) or not isinstance(n, int | np.integer) for n in shape):
+        raise ValueError(f"layer_norm: normalized_shape must be an int or several, got {normalized_shape!r}")
+    shape = tuple(shape)
     x, weight, bias = _operands("layer_norm", x, weight, bias, eps, least=len(shape))
     if not shape or x.shape[-len(shape) :] != shape:
         raise ShapeError(f"layer_norm: normalized_shape {shape} is not the end of x.shape = {x.shape}")
@@ -209,22 +208,25 @@ def instance_norm(
     With running statistics (C,): updated in place by the samples' mean statistics, or, with use_input_stats
     False, used instead of them, as `batch_norm` does.
 
-    Raises ShapeError where shapes do not fit, ValueError with one pixel per channel (Ulyanov et al. 2016).
+    Raises ShapeError where shapes do not fit, ValueError with one pixel per channel, or without the running
+    statistics that are to be used (Ulyanov et al. 2016).
 
     >>> instance_norm([[[0.0, 2.0]]])
     tensor([[[-0.999995,  0.999995]]])
     """
-    if not use_input_stats:
-        return batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
     x, weight, bias = _operands("instance_norm", x, weight, bias, eps, least=3)
     _check_parameters("instance_norm", (x.shape[1],), weight, bias)
+    _check_running("instance_norm", running_mean, running_var, x, momentum, use_input_stats)
+    if not use_input_stats:
+        if running_mean is None:
+            raise ValueError("instance_norm: use_input_stats=False needs running_mean and running_var")
+        return _by_running_statistics(x, running_mean, running_var, weight, bias, eps)
     count = math.prod(x.shape[2:])
     if count == 1:
         raise ValueError(f"instance_norm: there must be more than one pixel per channel, x.shape = {x.shape}")
     y, mean, var = standardize.with_aux(x, axes=tuple(range(2, x.ndim)), eps=eps)
     if running_mean is not None and x.size:
-        _update(running_mean, mean.mean(0).ravel(), momentum)
-        _update(running_var, var.mean(0).ravel() * (count / (count - 1)), momentum)
+        _update(running_mean, running_var, mean.mean(0).ravel(), var.mean(0).ravel(), count, momentum)
     return _per_channel(y, weight, bias)
 
 
@@ -250,6 +252,27 @@ def _check_parameters(name: str, shape: tuple[int, ...], weight: Tensor | None, 
     for what, parameter in (("weight", weight), ("bias", bias)):
         if parameter is not None and parameter.shape != shape:
             raise ShapeError(f"{name}: {what} must have shape {shape}, got {parameter.shape}")
+
+
+def _check_running(name: str, running_mean: Any, running_var: Any, x: Tensor, momentum: float, written: bool) -> None:
+    if (running_mean is None) != (running_var is None):
+        raise ValueError(f"{name}: give both running_mean and running_var, or neither")
+    if not 0 <= momentum <= 1:
+        raise ValueError(f"{name}: momentum must lie in [0, 1], got {momentum!r}")
+    if running_mean is None:
+        return
+    for what, array in (("running_mean", running_mean), ("running_var", running_var)):
+        if np.shape(array) != (x.shape[1],):
+            raise ShapeError(
+                f"{name}: {what} must have shape ({x.shape[1]},), one per channel of x (x.shape = {x.shape}), got "
+                f"{np.shape(array)}"
+            )
+        memory = array.data if isinstance(array, Tensor) else array
+        if written and not (isinstance(memory, np.ndarray) and memory.dtype.kind == "f" and memory.flags.writeable):
+            kind = type(memory).__name__
+            if isinstance(memory, np.ndarray):
+                kind = f"{memory.dtype}" + ("" if memory.flags.writeable else ", read-only")
+            raise TypeError(f"{name}: {what} is updated in place, so it must be a writable floating array, got {kind}")
 
 
 def _per_channel(y: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:

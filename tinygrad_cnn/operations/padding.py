@@ -56,6 +56,8 @@ def pad(x: Any, pads: Any, mode: str = "constant", value: float = 0.0) -> Tensor
     x = as_tensor(x)
     trailing = _spelt(pads, x)
     every = ((0, 0),) * (x.ndim - len(trailing)) + trailing
+    if x.dtype.kind in "iub" and not float(value).is_integer():
+        raise TypeError(f"pad: value {value!r} is no {x.dtype}; use x.astype('float32')")
     if mode in ("constant", "zeros"):
         for axis, (n, (before, after)) in enumerate(zip(x.shape, every, strict=True)):
             if min(n, n + before, n + after, n + before + after) < 0:

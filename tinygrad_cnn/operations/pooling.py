@@ -226,6 +226,8 @@ def _average(
     d: int, x: Any, kernel_size: Any, stride: Any, padding: Any, ceil_mode: bool, count_include_pad: bool
 ) -> Tensor:
     x = as_tensor(x)
+    if x.dtype.kind == "b":
+        raise TypeError(f"avg_pool{d}d: booleans have no mean; use x.astype('float32')")
     window = _window(f"avg_pool{d}d", d, x, kernel_size, stride, padding, 1, ceil_mode)
     return _AVG_POOLS[d](x, window=window, include_pad=bool(count_include_pad))
 
