@@ -227,10 +227,18 @@ def _card(trace: Trace, key: Key, nodes: list[Node], number: int) -> Card:
     path = ".".join(part.rpartition(":")[0] for part in key[1:])
     module = next((m for m in trace.modules if m.path == path), Module(path, "", ""))
     single = len({node.op for node in nodes}) == 1 or module.leaf
-    family = family_of(main_of(nodes).op) if single else "group"
-    card = Card(identity, "module", key[-1].rpartition(":")[0], path, module.type, family, tuple(key[1:-1]), nodes)
+    family = _family(module, nodes) if single else "group"
+    name = key[-1].rpartition(":")[0]
+    name = path if name.isdigit() else name  # a bare number says nothing
+    card = Card(identity, "module", name, path, module.type, family, tuple(key[1:-1]), nodes)
     card.call = int(key[-1].rpartition(":")[2])
     return card
+
+
+def _family(module: Module, nodes: list[Node]) -> str:
+    """By the module's own name if it tells, as GlobalAvgPool2d does, else by its main operation."""
+    named = family_of(module.type.lower())
+    return named if named != "other" else family_of(main_of(nodes).op)
 
 
 def counted(nodes: Iterable[Node]) -> str:

@@ -14,14 +14,20 @@ _IMAGE = re.compile(r'(xlink:href|href)="([^"]+\.png)"')
 _OPEN = re.compile(r"<svg\b[^>]*>")
 _SIZE = re.compile(r'(?:width|height)="[^"]*"\s*')
 _ID = re.compile(r'(<g id=")([^"]+)(")')
+_TIP = re.compile(r'<title>[^<]*</title>\s*(<g id="[^"]*"><a xlink:title="([^"]*)")')
+_NO_TIP = re.compile(
+    r"\s*<title>(?:cluster_\w+|[fbpg]?n\d[\w:]*(?:&#45;&gt;[\w:]+)?)</title>"
+)  # ids, for nobody's eyes
 _COLOUR = re.compile(r'(?:fill|stroke)="(#[0-9a-f]{6})"')
 
 
 def finished(raw: str, files: Mapping[str, bytes], title: str, description: str, theme: str = "light") -> str:
-    """Graphviz's SVG with its images embedded, a title and description, ids of its own, and CSS for its size."""
+    """Graphviz's SVG with its images embedded, titles and a description to read or hover, its own ids, CSS for its size."""
     body = raw[raw.index("<svg") :]
     body = _IMAGE.sub(lambda m: f'{m[1]}="{_data_uri(files[m[2]])}"' if m[2] in files else m[0], body)
     prefix = "viz" + hashlib.sha256(body.encode()).hexdigest()[:8]
+    body = _TIP.sub(r"<title>\2</title>\1", body)
+    body = _NO_TIP.sub("", body)
     body = _ID.sub(rf"\1{prefix}-\2\3", body)
     style = _follow_the_reader(body, prefix) if theme == "auto" else ""
     head = f'<title id="{prefix}-title">{esc(title)}</title><desc id="{prefix}-desc">{esc(description)}</desc>'

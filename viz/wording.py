@@ -158,8 +158,8 @@ def hyper_parameters(node: Node, weight: Sequence[int] | None, trace: Trace) -> 
     padding = option(node, "padding")
     if padding is not None and not _all_equal(padding, 0):
         words.append(f"pad {_one_or_all(padding)}")
-    if node.op.startswith("dropout") and isinstance(option(node, "p"), float):
-        words.append(f"p {option(node, 'p'):g}")
+    if node.op == "dropout" and (scale := option(node, "scale")):
+        words.append(f"p {1 - 1 / scale:.2g}")
     if family == "shape" and trace.inputs[node.id]:
         drop = 1 if node.batched else 0
         source = trace.nodes[trace.inputs[node.id][0]]
@@ -175,8 +175,11 @@ def routing(node: Node, trace: Trace) -> str:
         if _all_equal(option(node, "stride"), kernel):
             return f"gradient goes to 1 winner of {n}, the other {n - 1} get 0"
         return f"gradient goes to the winner of each {_times(kernel)} window, summed where windows overlap"
-    if "avg_pool" in node.op:
-        return f"each of {math.prod(kernel)} inputs gets 1/{math.prod(kernel)} of the gradient" if kernel else ""
+    if (mean := _neutral(node, trace)) < 1:
+        n = round(1 / mean**2)
+        return f"each of {n} inputs gets 1/{n} of the gradient, so {factor(mean)} is usual"
+    if node.op == "dropout" and (scale := option(node, "scale")):
+        return f"the units that are kept pass {factor(scale)} the gradient, the others 0"
     if node.op == "add" and len(trace.inputs[node.id]) > 1:
         return "the gradient is copied to both inputs"
     return ""

@@ -101,6 +101,14 @@ def test_the_svg_stands_alone(captured: viz.capture, level: str) -> None:
     assert "max-width:100%" in (root.get("style") or "")
 
 
+@pytest.mark.parametrize("level", ["module", "op"])
+def test_what_is_hovered_says_what_it_is(captured: viz.capture, level: str) -> None:
+    document = captured.figure(level=level).svg()
+    titles = re.findall(r"<title>([^<]*)</title>", document)
+    assert any("per sample" in title for title in titles)
+    assert not [title for title in titles if re.fullmatch(r"(cluster_.*|[fbpg]?n\d.*)", title)]
+
+
 def test_ids_of_two_pictures_on_a_page_differ(captured: viz.capture) -> None:
     documents = [captured.figure(level=level).svg() for level in ("module", "op")]
     ids = [set(re.findall(r' id="([^"]+)"', document)) for document in documents]
