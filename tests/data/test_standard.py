@@ -69,6 +69,7 @@ def test_missing_files_say_where_they_belong(tmp_path: Path) -> None:
         (gzip.compress(idx(PIXELS)[:-1]), r"declares shape \(5, 28, 28\), 3920 bytes, and holds 3919"),
         (gzip.compress(idx(LABELS)), "images of shape"),
     ],
+    ids=["truncated", "not packed", "floats", "empty", "cut header", "one byte short", "labels"],
 )
 def test_damaged_idx_files(tmp_path: Path, content: bytes, reason: str) -> None:
     write_mnist(tmp_path, "train", packed=True)
