@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as TF
 
 import tinygrad_cnn as tc
+import tinygrad_cnn.functional as F
 
 
 def agree(
@@ -52,7 +54,8 @@ def agree(
         upstream = [rng.integers(-3, 4, ys[i].shape).astype(ys[i].dtype) for i in floating]
         us, vs = [tc.tensor(u, requires_grad=True) for u in upstream], [_torch(u, precision) for u in upstream]
         xs, ts = [x for x in xs if x.requires_grad], [t for t in ts if t.requires_grad]
-        dxs, dts = _our_gradients([ys[i] for i in floating], xs, us), _their_gradients([zs[i] for i in floating], ts, vs)
+        dxs = _our_gradients([ys[i] for i in floating], xs, us)
+        dts = _their_gradients([zs[i] for i in floating], ts, vs)
         for i, (x, (dx, recorded), dt) in enumerate(zip(xs, dxs, dts, strict=True)):
             close(f"order {k}, gradient {i}", dx, dt, dtype=x.dtype)
             close(f"order {k}, recorded gradient {i}", recorded, dt, dtype=x.dtype)
@@ -62,6 +65,15 @@ def agree(
             break
     for a, b in zip(inputs, before, strict=True):
         np.testing.assert_array_equal(a, b, "an input was changed")
+
+
+def same(name: str, *options: Any, **keywords: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The function of one name in both functional modules, with the same options after the inputs."""
+
+    def bound(module: Any) -> Callable[..., Any]:
+        return lambda *inputs: getattr(module, name)(*inputs, *options, **keywords)
+
+    return bound(F), bound(TF)
 
 
 def cases(count: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -104,9 +116,7 @@ def _torch(array: np.ndarray, precision: torch.dtype) -> torch.Tensor:
     return tensor.to(precision).requires_grad_() if array.dtype.kind == "f" else tensor
 
 
-def _our_gradients(
-    ys: list[tc.Tensor], xs: list[tc.Tensor], us: list[tc.Tensor]
-) -> list[tuple[tc.Tensor, tc.Tensor]]:
+def _our_gradients(ys: list[tc.Tensor], xs: list[tc.Tensor], us: list[tc.Tensor]) -> list[tuple[tc.Tensor, tc.Tensor]]:
     """By the rules on arrays and by the recorded rules; zeros where nothing depends."""
     pairs = [(y, u) for y, u in zip(ys, us, strict=True) if y.requires_grad]
     if not pairs or not xs:
@@ -118,9 +128,7 @@ def _our_gradients(
     return [(z if b is None else b, z if r is None else r) for b, r, z in zip(bare, recorded, zeros, strict=True)]
 
 
-def _their_gradients(
-    ys: list[torch.Tensor], xs: list[torch.Tensor], us: list[torch.Tensor]
-) -> list[torch.Tensor]:
+def _their_gradients(ys: list[torch.Tensor], xs: list[torch.Tensor], us: list[torch.Tensor]) -> list[torch.Tensor]:
     pairs = [(y, u) for y, u in zip(ys, us, strict=True) if y.requires_grad]
     if not pairs or not xs:
         return [torch.zeros_like(x) for x in xs]

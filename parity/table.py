@@ -15,6 +15,7 @@ import torch.nn.functional as TF
 
 import tinygrad_cnn as tc
 import tinygrad_cnn.functional as F
+from parity.agreement import same
 
 Maker = Callable[[np.random.Generator], np.ndarray]
 
@@ -197,51 +198,40 @@ _REPEATED = np.array([2, 0, 2, 2])
 _row("x[i]", lambda x: x[_REPEATED, 1:], lambda t: t[_REPEATED, 1:], (4, 3), batch=False)
 _row("x[i] = v", _written, _written, (4, 3), (2, 3), batch=False)
 _row("scatter", lambda x: tc.ops()["scatter"](x, index=_REPEATED, shape=(5, 3)),
-     lambda t: torch.zeros(5, 3, dtype=t.dtype).index_add(0, torch.tensor(_REPEATED), t), (4, 3), batch=False)  # fmt: skip
+     lambda t: torch.zeros(5, 3, dtype=t.dtype).index_add(0, torch.tensor(_REPEATED), t), (4, 3),
+     batch=False)  # fmt: skip
 _row("Tensor.take_along_axis", lambda x, i: x.take_along_axis(i, 1), lambda t, i: t.gather(1, i), (4, 5),
      _below(5, 4, 3), batch=False)  # fmt: skip
 _row("put_along_axis", lambda x, i: tc.ops()["put_along_axis"](x, indices=i.data, axis=1, length=5), _added, (4, 3),
      _below(5, 4, 3), batch=False)  # fmt: skip
 
-# ---- convolution -----------------------------------------------------------------------------------------------
-
-for _d, _size in ((1, (7,)), (2, (6, 5)), (3, (4, 3, 5))):
-    _kernel = (3, 2, 2)[:_d]
-    _row(f"F.conv{_d}d", lambda x, w, b, d=_d: getattr(F, f"conv{d}d")(x, w, b, stride=2, padding=1, groups=2),
-         lambda x, w, b, d=_d: getattr(TF, f"conv{d}d")(x, w, b, stride=2, padding=1, groups=2),
-         (2, 4, *_size), (6, 2, *_kernel), (6,))  # fmt: skip
-    _row(f"F.conv_transpose{_d}d",
-         lambda x, w, b, d=_d: getattr(F, f"conv_transpose{d}d")(x, w, b, stride=2, padding=1, output_padding=1, groups=2),
-         lambda x, w, b, d=_d: getattr(TF, f"conv_transpose{d}d")(x, w, b, stride=2, padding=1, output_padding=1, groups=2),
-         (2, 4, *_size), (4, 3, *_kernel), (6,))  # fmt: skip
-_row("F.convolve2d", lambda x, w: F.convolve2d(x, w, padding=1), lambda x, w: TF.conv2d(x, w.flip(2, 3), padding=1),
-     IMAGES, (3, 4, 3, 2))  # fmt: skip
-_row("F.unfold", lambda x: F.unfold(x, (3, 2), padding=1), lambda t: TF.unfold(t, (3, 2), padding=1), IMAGES)
-_row("F.fold", lambda x: F.fold(x, (4, 5), (3, 2)), lambda t: TF.fold(t, (4, 5), (3, 2)), (2, 12, 8))
-
-# ---- pooling ---------------------------------------------------------------------------------------------------
+# ---- convolution, pooling --------------------------------------------------------------------------------------
 
 for _d, _size in ((1, (7,)), (2, (7, 5)), (3, (4, 3, 5))):
-    for _kind in ("max", "avg"):
-        _row(f"F.{_kind}_pool{_d}d", lambda x, f=f"{_kind}_pool{_d}d": getattr(F, f)(x, 3, 2, 1),
-             lambda t, f=f"{_kind}_pool{_d}d": getattr(TF, f)(t, 3, 2, 1), (2, 4, *_size), order=3)  # fmt: skip
+    _kernel = (3, 2, 2)[:_d]
+    _options: dict[str, Any] = {"stride": 2, "padding": 1, "groups": 2}
+    _row(f"F.conv{_d}d", *same(f"conv{_d}d", **_options), (2, 4, *_size), (6, 2, *_kernel), (6,))
+    _row(f"F.conv_transpose{_d}d", *same(f"conv_transpose{_d}d", **_options, output_padding=1), (2, 4, *_size),
+         (4, 3, *_kernel), (6,))  # fmt: skip
+    _row(f"F.max_pool{_d}d", *same(f"max_pool{_d}d", 3, 2, 1), (2, 4, *_size), order=3)
+    _row(f"F.avg_pool{_d}d", *same(f"avg_pool{_d}d", 3, 2, 1), (2, 4, *_size), order=3)
+_row("F.convolve2d", lambda x, w: F.convolve2d(x, w, padding=1), lambda x, w: TF.conv2d(x, w.flip(2, 3), padding=1),
+     IMAGES, (3, 4, 3, 2))  # fmt: skip
 _row("F.max_unpool2d", lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2),
      lambda t: TF.max_unpool2d(*TF.max_pool2d(t, 2, return_indices=True), 2), (2, 4, 6, 4))  # fmt: skip
-_row("F.adaptive_avg_pool2d", lambda x: F.adaptive_avg_pool2d(x, (4, 2)), lambda t: TF.adaptive_avg_pool2d(t, (4, 2)), IMAGES)
-_row("F.adaptive_max_pool2d", lambda x: F.adaptive_max_pool2d(x, (4, 2)), lambda t: TF.adaptive_max_pool2d(t, (4, 2)), IMAGES)
+_row("F.adaptive_avg_pool2d", *same("adaptive_avg_pool2d", (4, 2)), IMAGES)
+_row("F.adaptive_max_pool2d", *same("adaptive_max_pool2d", (4, 2)), IMAGES)
 _row("F.global_avg_pool", F.global_avg_pool, lambda t: t.mean((2, 3)), IMAGES)
 _row("F.global_max_pool", F.global_max_pool, lambda t: t.amax((2, 3)), IMAGES)
-
-# ---- padding, resizing -----------------------------------------------------------------------------------------
-
-_row("F.pad", lambda x: F.pad(x, (1, 2, 2, 0), "reflect"), lambda t: TF.pad(t, (1, 2, 2, 0), "reflect"), IMAGES)
-_row("F.interpolate", lambda x: F.interpolate(x, (9, 4), mode="bilinear"),
-     lambda t: TF.interpolate(t, (9, 4), mode="bilinear"), IMAGES)  # fmt: skip
+_row("F.unfold", *same("unfold", (3, 2), padding=1), IMAGES)
+_row("F.fold", *same("fold", (4, 5), (3, 2)), (2, 12, 8))
+_row("F.pad", *same("pad", (1, 2, 2, 0), "reflect"), IMAGES)
+_row("F.interpolate", *same("interpolate", (9, 4), mode="bilinear"), IMAGES)
 
 # ---- layers ----------------------------------------------------------------------------------------------------
 
 _row("F.linear", F.linear, TF.linear, (4, 3), (5, 3), (5,))
-_row("F.embedding", lambda i, w: F.embedding(i, w), TF.embedding, _below(6, 4, 3), (6, 2), batch=False)
+_row("F.embedding", F.embedding, TF.embedding, _below(6, 4, 3), (6, 2), batch=False)
 _row("F.batch_norm", lambda x, w, b: F.batch_norm(x, None, None, w, b, training=True),
      lambda x, w, b: TF.batch_norm(x, None, None, w, b, training=True), IMAGES, (4,), (4,), batch=False)  # fmt: skip
 _row("F.layer_norm", lambda x, w, b: F.layer_norm(x, (6, 5), w, b), lambda x, w, b: TF.layer_norm(x, (6, 5), w, b),
@@ -258,9 +248,10 @@ _row("F.nll_loss", lambda x, y: F.nll_loss(F.log_softmax(x, 1), y), lambda x, y:
      (4, 5), _below(5, 4), batch=False)  # fmt: skip
 _row("F.mse_loss", F.mse_loss, TF.mse_loss, (4, 5), (4, 5), batch=False)
 _row("F.l1_loss", F.l1_loss, TF.l1_loss, (4, 5), (4, 5), batch=False)
-_row("F.huber_loss", lambda x, y: F.huber_loss(x, y), TF.huber_loss, (4, 5), (4, 5), batch=False)
-_row("F.binary_cross_entropy_with_logits", lambda x, y: F.binary_cross_entropy_with_logits(x, y), TF.binary_cross_entropy_with_logits,
-     (4, 5), _probabilities(4, 5), batch=False)  # fmt: skip
-_row("F.kl_div", lambda x, p: F.kl_div(F.log_softmax(x, 1), p), lambda x, p: TF.kl_div(TF.log_softmax(x, 1), p, reduction="mean"),
-     (4, 5), _probabilities(4, 5), batch=False)  # fmt: skip
-_row("F.one_hot", lambda y: F.one_hot(y, 5), lambda y: TF.one_hot(y, 5), _below(5, 4, 3))
+_row("F.huber_loss", F.huber_loss, TF.huber_loss, (4, 5), (4, 5), batch=False)
+_row("F.binary_cross_entropy_with_logits", *same("binary_cross_entropy_with_logits"), (4, 5), _probabilities(4, 5),
+     batch=False)  # fmt: skip
+_row("F.kl_div", lambda x, p: F.kl_div(F.log_softmax(x, 1), p, reduction="batchmean"),
+     lambda x, p: TF.kl_div(TF.log_softmax(x, 1), p, reduction="batchmean"), (4, 5), _probabilities(4, 5),
+     batch=False)  # fmt: skip
+_row("F.one_hot", *same("one_hot", 5), _below(5, 4, 3))

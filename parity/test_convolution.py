@@ -10,14 +10,15 @@ import torch
 import torch.nn.functional as TF
 
 import tinygrad_cnn.functional as F
-from parity.agreement import agree, cases, normal, pick
+from parity.agreement import agree, cases, normal, pick, same
 from parity.layouts import LAYOUTS
 
+Lengths = tuple[int, ...]
 Pairs = tuple[tuple[int, int], ...]
 BORDERS = ("zeros", "reflect", "replicate", "circular")
 
 
-def _lengths(rng: np.random.Generator, d: int, low: int, high: int) -> tuple[int, ...]:
+def _lengths(rng: np.random.Generator, d: int, low: int, high: int) -> Lengths:
     return tuple(int(n) for n in rng.integers(low, high + 1, d))
 
 
@@ -26,7 +27,7 @@ def _laid_out(rng: np.random.Generator, *shape: int) -> np.ndarray:
 
 
 def _padding(
-    rng: np.random.Generator, size: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
+    rng: np.random.Generator, size: Lengths, kernel: Lengths, stride: Lengths, dilation: Lengths
 ) -> tuple[Any, Pairs]:
     """One spelling of padding, and what it means: (before, after) for each axis."""
     d = len(size)
@@ -134,8 +135,7 @@ def test_conv_transpose_crops_unevenly(rng: np.random.Generator) -> None:
 def test_words_that_pytorch_knows(d: int, word: str) -> None:
     for k in (1, 2, 3, 4):
         x, w = normal(np.random.default_rng(k), 2, 2, *(5, 4, 6)[:d]), normal(np.random.default_rng(d), 3, 2, *(k,) * d)
-        agree(lambda x, w: getattr(F, f"conv{d}d")(x, w, padding=word),
-              lambda x, w: getattr(TF, f"conv{d}d")(x, w, padding=word), x, w)  # fmt: skip
+        agree(*same(f"conv{d}d", padding=word), x, w)
 
 
 @cases(60)
@@ -165,15 +165,11 @@ def test_convolve2d(rng: np.random.Generator) -> None:
     ],
 )
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_shapes_of_networks(
-    x: tuple[int, ...], w: tuple[int, ...], options: dict[str, Any], layout: str
-) -> None:
+def test_shapes_of_networks(x: tuple[int, ...], w: tuple[int, ...], options: dict[str, Any], layout: str) -> None:
     rng = np.random.default_rng(0)
     arrays = LAYOUTS[layout](normal(rng, *x)), LAYOUTS[layout](normal(rng, *w)), normal(rng, w[0])
-    agree(lambda x, w, b: F.conv2d(x, w, b, **options), lambda x, w, b: TF.conv2d(x, w, b, **options), *arrays)
-    single = [a.astype(np.float32) for a in arrays]
-    agree(lambda x, w, b: F.conv2d(x, w, b, **options), lambda x, w, b: TF.conv2d(x, w, b, **options), *single, order=1,
-          rtol=1e-5)  # fmt: skip
+    agree(*same("conv2d", **options), *arrays)
+    agree(*same("conv2d", **options), *(a.astype(np.float32) for a in arrays), order=1, rtol=1e-5)
 
 
 @cases(40)

@@ -8,7 +8,7 @@ import torch
 
 import tinygrad_cnn as tc
 import tinygrad_cnn.functional as F
-from parity.agreement import agree, cases, normal, pick
+from parity.agreement import agree, cases, normal, pick, same
 from parity.layouts import LAYOUTS
 
 
@@ -34,7 +34,7 @@ def test_the_same_mask(rng: np.random.Generator, name: str) -> None:
 @pytest.mark.parametrize(("p", "training"), [(0.0, True), (1.0, True), (0.5, False), (1.0, False)])
 def test_without_chance(name: str, p: float, training: bool) -> None:
     x = normal(np.random.default_rng(0), 2, 3, 4, 4)
-    agree(lambda x: getattr(F, name)(x, p, training), lambda t: getattr(torch.nn.functional, name)(t, p, training), x)
+    agree(*same(name, p, training), x)
 
 
 def test_selects_and_does_not_multiply() -> None:

@@ -120,11 +120,12 @@ def test_advanced(rng: np.random.Generator) -> None:
 @pytest.mark.parametrize(
     "index",
     [
-        0, -1, slice(None), slice(None, None, -1), slice(-2, None, -2), Ellipsis, None, (Ellipsis, 1), (1, Ellipsis, None),
-        (slice(None), None, 2), np.array([0, 0, 2, 0]), np.array([[1, 1], [2, -3]]), (np.array([0, 0]), np.array([1, 1])),
+        0, -1, slice(None), slice(None, None, -1), slice(-2, None, -2), Ellipsis, None, (Ellipsis, 1), (),
+        (1, Ellipsis, None), (slice(None), None, 2), np.array([0, 0, 2, 0]), np.array([[1, 1], [2, -3]]),
+        (np.array([0, 0]), np.array([1, 1])),
         (np.array([0, 2]), slice(None), np.array([1, 1])), (slice(1, 2), np.array([3, 3, 0])), (0, np.array([1, 1])),
         (np.array([[0], [1]]), np.array([1, 1, 2])), np.array([True, False, True]), (slice(None), np.array([True] * 4)),
-        np.zeros(3, bool), np.array([], int), (None, np.array([2, 2])), (Ellipsis, np.array([4, 4, 1])), (),
+        np.zeros(3, bool), np.array([], int), (None, np.array([2, 2])), (Ellipsis, np.array([4, 4, 1])),
         np.arange(60).reshape(3, 4, 5) % 3 == 0, np.arange(12).reshape(3, 4) % 5 == 0, (2, 3, 4), slice(5, 1), True,
     ],
     ids=repr,
@@ -170,8 +171,9 @@ def test_assignment(rng: np.random.Generator) -> None:
 
 @pytest.mark.parametrize(
     "index",
-    [np.array([2, 0]), np.array([True, False, True]), (slice(None), np.array([3, 1, 0])), (np.array([0, 2]), np.array([1, 1])),
-     (np.array([[0], [2]]), np.array([3, 1])), np.arange(12).reshape(3, 4) % 5 == 0, Ellipsis, None],
+    [np.array([2, 0]), np.array([True, False, True]), (slice(None), np.array([3, 1, 0])),
+     (np.array([0, 2]), np.array([1, 1])), (np.array([[0], [2]]), np.array([3, 1])),
+     np.arange(12).reshape(3, 4) % 5 == 0, Ellipsis, None],
     ids=repr,
 )  # fmt: skip
 def test_assignment_by_arrays(index: Any) -> None:
@@ -201,5 +203,7 @@ def test_take_along_axis(rng: np.random.Generator) -> None:
 def test_masked_fill(rng: np.random.Generator) -> None:
     x = normal(rng, *rng.integers(1, 4, 3))
     mask = rng.random(x.shape[int(rng.integers(0, 4)) :]) < 0.4
-    agree(lambda m, x: (x * x).masked_fill(m, -np.inf), lambda m, t: (t * t).masked_fill(m, -torch.inf), mask, x, order=1)
+    agree(
+        lambda m, x: (x * x).masked_fill(m, -np.inf), lambda m, t: (t * t).masked_fill(m, -torch.inf), mask, x, order=1
+    )
     agree(lambda m, x: (x * x).masked_fill(m, 3.0), lambda m, t: (t * t).masked_fill(m, 3.0), mask, x)

@@ -87,7 +87,8 @@ def test_batch_norm_over_several_steps() -> None:
     ours = np.zeros(3, np.float32), np.ones(3, np.float32)
     theirs = torch.zeros(3), torch.ones(3)
     for _ in range(20):
-        x = (normal(rng, 4, 3, 5, 5) * [[[[2.0]], [[0.1]], [[5.0]]]] + [[[[0.0]], [[10.0]], [[-3.0]]]]).astype(np.float32)
+        x = normal(rng, 4, 3, 5, 5) * [[[[2.0]], [[0.1]], [[5.0]]]] + [[[[0.0]], [[10.0]], [[-3.0]]]]
+        x = x.astype(np.float32)
         y = F.batch_norm(x, *ours, training=True)
         z = TF.batch_norm(torch.tensor(x), *theirs, training=True)
         np.testing.assert_allclose(y.data, z.numpy(), rtol=1e-4, atol=1e-4)

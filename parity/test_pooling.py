@@ -9,7 +9,7 @@ import pytest
 import torch.nn.functional as TF
 
 import tinygrad_cnn.functional as F
-from parity.agreement import agree, cases, normal, pick
+from parity.agreement import agree, cases, normal, pick, same
 from parity.layouts import LAYOUTS
 
 
@@ -48,7 +48,7 @@ def test_max_pool(rng: np.random.Generator, d: int, part: int) -> None:
     name = f"max_pool{d}d"
     if max(options["dilation"]) > 1 and not _windows_meet_pixels(d, size, options):
         return  # refused here; there the winner is at index -1 or so
-    agree(lambda x: getattr(F, name)(x, **options), lambda t: getattr(TF, name)(t, **options), x)
+    agree(*same(name, **options), x)
     agree(lambda x: getattr(F, name)(x, **options, return_indices=True),
           lambda t: tuple(getattr(TF, name)(t, **options, return_indices=True)), x)  # fmt: skip
 
@@ -84,7 +84,10 @@ def test_avg_pool(rng: np.random.Generator, d: int, part: int) -> None:
 
 @cases(120)
 def test_max_pool_of_special_values(rng: np.random.Generator) -> None:
-    """NaN counts as largest, -inf as any number: padding never wins against it. Of several NaN PyTorch takes the last."""
+    """NaN counts as largest, -inf as any number: padding never wins against it.
+
+    One NaN in an image, for of several the first wins here and the last there.
+    """
     drawn = _options(rng, 2, dilated=False)
     if drawn is None:
         return
@@ -102,11 +105,10 @@ def test_max_pool_of_special_values(rng: np.random.Generator) -> None:
 def test_pools_of_networks(kind: str, layout: str) -> None:
     """Disjoint, overlapping, global; single precision too."""
     x = LAYOUTS[layout](normal(np.random.default_rng(0), 2, 5, 12, 10))
-    for options in ({"kernel_size": 2}, {"kernel_size": 3, "stride": 2, "padding": 1}, {"kernel_size": (12, 10)},
-                    {"kernel_size": 1}, {"kernel_size": 2, "stride": 3}, {"kernel_size": 3, "stride": 1, "padding": 1}):  # fmt: skip
-        ours, theirs = getattr(F, f"{kind}_pool2d"), getattr(TF, f"{kind}_pool2d")
-        agree(lambda x: ours(x, **options) ** 2, lambda t: theirs(t, **options) ** 2, x)  # noqa: B023
-        agree(lambda x: ours(x, **options), lambda t: theirs(t, **options), x.astype(np.float32), rtol=1e-6)  # noqa: B023
+    for options in ((2,), (3, 2, 1), ((12, 10),), (1,), (2, 3), (3, 1, 1)):
+        ours, theirs = same(f"{kind}_pool2d", *options)
+        agree(lambda x: ours(x) ** 2, lambda t: theirs(t) ** 2, x)  # noqa: B023
+        agree(ours, theirs, x.astype(np.float32), rtol=1e-6)
 
 
 @cases(60)
@@ -135,6 +137,7 @@ def test_max_unpool(rng: np.random.Generator) -> None:
     x = _array(rng, 2, 2, *(k * int(n) for k, n in zip(kernel, rng.integers(1, 4, 2), strict=True)), ties=False)
     agree(lambda x: F.max_unpool2d(*F.max_pool2d(x, kernel, return_indices=True), kernel) ** 2,
           lambda t: TF.max_unpool2d(*TF.max_pool2d(t, kernel, return_indices=True), kernel) ** 2, x)  # fmt: skip
-    larger = tuple(n + min(1, k - 1) for n, k in zip(x.shape[2:], kernel, strict=True))
-    agree(lambda x: F.max_unpool2d(*F.max_pool2d(x, kernel, return_indices=True), kernel, output_size=larger),
-          lambda t: TF.max_unpool2d(*TF.max_pool2d(t, kernel, return_indices=True), kernel, output_size=larger), x)  # fmt: skip
+    size = tuple(n + min(1, k - 1) for n, k in zip(x.shape[2:], kernel, strict=True))
+    agree(lambda x: F.max_unpool2d(*F.max_pool2d(x, kernel, return_indices=True), kernel, output_size=size),
+          lambda t: TF.max_unpool2d(*TF.max_pool2d(t, kernel, return_indices=True), kernel, output_size=size),
+          x)  # fmt: skip

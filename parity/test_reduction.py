@@ -79,7 +79,9 @@ def test_of_a_single_number(name: str) -> None:
     agree(lambda x: ours(x, None, False), same, np.array(1.75))
 
 
-@pytest.mark.parametrize(("shape", "axes"), [((0, 3), (0,)), ((0, 3), (1,)), ((2, 0, 3), (0, 1)), ((0,), (0,)), ((2, 0), (0,))])
+@pytest.mark.parametrize(
+    ("shape", "axes"), [((0, 3), (0,)), ((0, 3), (1,)), ((2, 0, 3), (0, 1)), ((0,), (0,)), ((2, 0), (0,))]
+)
 @pytest.mark.parametrize("name", ["sum", "mean", "prod", "logsumexp", "norm", "var", "std"])
 def test_of_nothing(name: str, shape: tuple[int, ...], axes: tuple[int, ...]) -> None:
     ours, theirs = REDUCTIONS[name]

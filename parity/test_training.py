@@ -99,7 +99,7 @@ def test_the_gradient_of_a_whole_network() -> None:
     x_here, x_there = tc.tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
     F.cross_entropy(ours(x_here), y).backward()
     torch.nn.functional.cross_entropy(theirs(x_there), torch.tensor(y)).backward()
-    pairs = [(x_here, x_there)] + list(zip(ours.parameters(), theirs.parameters(), strict=True))
+    pairs = [(x_here, x_there), *zip(ours.parameters(), theirs.parameters(), strict=True)]
     for a, b in pairs:
         scale = float(b.grad.abs().max())
         np.testing.assert_allclose(a.grad.numpy(), b.grad.numpy(), rtol=1e-11, atol=1e-12 * scale)
