@@ -308,7 +308,7 @@ class _Assembly:
         for call, position, node in uses:
             d = self.reading.gradients.sent.get((call.node, position)) if call.node is not None else None
             if d is not None:
-                for key in group_keys(node):
+                for key in node.groups:
                     groups[key].append(d)
         return {
             key: measure.magnitude(np.sum(ds, axis=0), batched=batched) for key, ds in groups.items() if len(ds) > 1
@@ -318,13 +318,6 @@ class _Assembly:
     def _thumb(holder: Node | Parameter, name: str, thumb: Any) -> None:
         if thumb is not None:
             holder.thumbs[name] = thumb
-
-
-def group_keys(node: Node) -> list[str]:
-    """The groups that a picture may draw a node in: itself, each module call it is in, or what is outside the model."""
-    parts = node.path.split(".") if node.path else []
-    levels = [f"{part}:{call}" for part, call in zip(parts, node.calls, strict=False)]
-    return [f"n{node.id}", *("/".join(levels[: i + 1]) for i in range(len(levels))), *([] if node.inside else ["loss"])]
 
 
 def _is_model_input(source: Any) -> bool:

@@ -55,7 +55,6 @@ class capture:
         self._activity: dict[tuple[Any, ...], Activity] = {}
         self._names = named_parameters(model)
         self._stack: ExitStack | None = None
-        self._updates: dict[int, float] | None = None
         self._trace: Trace | None = None
 
     def __enter__(self) -> capture:
@@ -73,10 +72,10 @@ class capture:
         assert self._stack is not None
         self._stack.close()
         self._stack = None
-        self._updates = None
         self._trace = None
-        if exc[0] is None:
+        if exc[0] is None:  # else what was seen until then is read when somebody asks
             self._trace = self._read()
+            self._current, self._complete = _Watched(self.model is not None), None  # the arrays are no longer needed
 
     @property
     def trace(self) -> Trace:

@@ -3,42 +3,49 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 from viz import wording
-from viz.folding import Card, Diagram, counted
+from viz.diagram import Card, Diagram
+from viz.folding import counted
 from viz.judging import update_glyph, update_text
 from viz.markup import fixed, lines, table, text, width_of
 from viz.palette import Theme
 from viz.pictures import Album, strip_cells
+from viz.style import Style
 from viz.trace import Node, Parameter
-
-if TYPE_CHECKING:
-    from viz.module_level import Style
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
 def title_row(diagram: Diagram, card: Card, theme: Theme, width: float) -> str:
     """Name, type and hyper-parameters; badges flush right."""
-    badges = [_badge(mark.badge, *theme.badges[mark.kind]) for mark in card.marks[:2]]
-    room = width - sum(w for _, w in badges) - 4 * len(badges)
+    badges = _badges(card, theme, 0.62 * width)
+    room = width - sum(wide + 4 for _, wide in badges)
     name = card.name + (f" (call {card.call + 1})" if card.call else "")
     detail = detail_of(diagram, card)
     name_room = room - min(width_of(detail, 9), room * 0.45) - 16
-    shown = text(name, theme.families[card.family], 12, bold=True, room=name_room)
-    left = room - min(width_of(name, 12, bold=True), name_room) - 16
-    shown += text("   ", theme.muted) + text(detail, theme.muted, 9, room=left) if detail else ""
-    cells = [fixed(shown, room, 17, ALIGN="LEFT")]
+    words = text(name, theme.families[card.family], 12, bold=True, room=name_room)
+    if detail:
+        left = room - min(width_of(name, 12, bold=True), name_room) - 16
+        words += text("   ", theme.muted) + text(detail, theme.muted, 9, room=left)
+    cells = [fixed(words, room, 17, ALIGN="LEFT")]
     for badge, _ in badges:
         cells += [fixed("", 4, 17), badge]
     return table([cells])
 
 
-def _badge(words: str, background: str, ink: str) -> tuple[str, float]:
-    width = width_of(words, 8, bold=True) + 10
-    content = fixed(text(words, ink, 8, bold=True), width, 15, BGCOLOR=background, STYLE="ROUNDED")
-    return content, round(width)
+def _badges(card: Card, theme: Theme, room: float) -> list[tuple[str, int]]:
+    """The first two marks as cells and their widths; the last says how many more there are."""
+    shown = [(mark.badge, theme.badges[mark.kind]) for mark in card.marks[:2]]
+    if len(card.marks) > 2:
+        shown[-1] = (f"{shown[-1][0]} +{len(card.marks) - 2}", shown[-1][1])
+    cells = []
+    for words, (background, ink) in shown:
+        limit = room / len(shown)
+        wide = round(min(width_of(words, 8, bold=True) + 10, limit))
+        content = text(words, ink, 8, bold=True, room=limit - 8)
+        cells.append((fixed(content, wide, 15, BGCOLOR=background, STYLE="ROUNDED"), wide))
+    return cells
 
 
 def detail_of(diagram: Diagram, card: Card) -> str:
@@ -152,7 +159,7 @@ def glyph(update: float | None, theme: Theme, size: float) -> str:
 
 
 def histogram_blocks(counts: list[int]) -> str:
-    """A histogram in block characters: a non-empty bin is never blank."""
+    """A histogram in block characters, an empty bin as a low line."""
     if not any(counts):
         return ""
     shown = [sum(counts[:3]), *counts[3:-3], sum(counts[-3:])]  # what lies beyond the legend's range, at its ends

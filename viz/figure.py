@@ -15,10 +15,10 @@ from typing import Any
 import graphviz
 
 from viz import folding, layout, module_level, op_level, svg, tables
-from viz.folding import Diagram
+from viz.diagram import Diagram
 from viz.judging import Finding, carry_marks, judge
-from viz.module_level import Drawing, Style
 from viz.palette import THEMES
+from viz.style import Drawing, Style
 from viz.trace import Trace
 from viz.wording import number
 

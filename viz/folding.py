@@ -1,90 +1,16 @@
-"""From a Trace to what is drawn: cards (a module, an operation, an input, the loss) and the links between them.
-
-The picture, the table and the report all read this Diagram, so they can not disagree.
-"""
+"""From a Trace to a Diagram: which operations share a card, at the depth asked for."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 
-from viz.trace import Edge, Magnitude, Module, Node, Parameter, Trace
-from viz.wording import family_of, main_of, neutral_gain
+from viz.diagram import Card, Diagram
+from viz.linking import links_of, measure, reference_of
+from viz.trace import Module, Node, Parameter, Trace
+from viz.wording import family_of, main_of
 
 MOST_CARDS = 60  # with depth=None: the deepest cut that has no more
-
-
-@dataclass
-class Link:
-    """A tensor between two cards, and the gradient that came back; `gain` is that of the card it has just left."""
-
-    source: str
-    target: str
-    tensor: Node
-    grad: Magnitude | None = None
-    differentiable: bool = True
-    gain: float | None = None
-    decades: float | None = None
-    spine: bool = False  # on the longest way to its target: drawn straight
-
-
-@dataclass
-class Mark:
-    """Something to say about a card: `kind` as in Finding, the word on the badge, and its number."""
-
-    kind: str
-    badge: str
-    value: float | None
-    message: str
-    first: bool = False  # the first of its kind in the order of computation
-
-
-@dataclass
-class Card:
-    """One box of the picture: some nodes of the trace, and what they amount to."""
-
-    id: str
-    kind: str  # "input", "module", "op", "loss", "unused" or "fold"
-    name: str
-    path: str
-    type: str
-    family: str
-    cluster: tuple[str, ...] = ()
-    nodes: list[Node] = field(default_factory=list)
-    parameters: list[Parameter] = field(default_factory=list)
-    call: int = 0
-    out: Magnitude | None = None  # the gradient at its output
-    gain: float | None = None
-    neutral: float = 1.0
-    decades: float | None = None  # log10 of the gradient at its output over the reference
-    judged: bool = False
-    rank: int = 0  # links on the longest way from an input
-    spine: bool = False  # on the longest way of all: drawn in one straight line
-    marks: list[Mark] = field(default_factory=list)
-
-    @property
-    def last(self) -> Node:
-        """The node whose output is the card's."""
-        return self.nodes[-1]
-
-
-@dataclass
-class Diagram:
-    """Cards in forward order, links, and the containers around them."""
-
-    trace: Trace
-    cards: list[Card]
-    links: list[Link]
-    clusters: list[tuple[str, ...]]
-    depth: int
-    reference: float | None
-    note: str = ""
-
-    def card(self, identity: str) -> Card:
-        """The card of that id; ids count the cards."""
-        return self.cards[int(identity[1:])]
 
 
 def fold(trace: Trace, *, depth: int | None = None, max_nodes: int = 250, ops: bool = False) -> Diagram:
@@ -133,7 +59,7 @@ def _by_module(trace: Trace, depth: int) -> Callable[[Node], Key]:
             return ("input", str(node.id))
         if not node.inside and node.id not in before:
             return ("loss",)
-        parts = levels(node)
+        parts = node.levels
         if len(parts) >= depth:
             return ("module", *parts[:depth])
         if parts and node.path not in containers:
@@ -164,13 +90,6 @@ def containers_of(trace: Trace) -> set[str]:
     return containers | {""}
 
 
-def levels(node: Node) -> list[str]:
-    """The path of a node with the number of each module's call: ["layer1:0", "conv:1"]."""
-    parts = node.path.split(".") if node.path else []
-    calls = [*node.calls, *[0] * (len(parts) - len(node.calls))]
-    return [f"{part}:{call}" for part, call in zip(parts, calls, strict=False)]
-
-
 def _drawn(trace: Trace) -> list[Node]:
     return [node for node in trace.nodes if node.kind != "constant"]
 
@@ -186,9 +105,8 @@ def _folded(trace: Trace, key: Callable[[Node], Key], *, depth: int, max_nodes: 
     cards = [_card(trace, key, nodes, i) for i, (key, nodes) in enumerate(grouped.items())]
     owner = {node.id: card for card in cards for node in card.nodes}
     _give_parameters(trace, cards, owner)
-    links = _links(trace, owner)
-    diagram = Diagram(trace, cards, links, _clusters(cards), depth, _reference(trace), note)
-    _measure(diagram, owner)
+    diagram = Diagram(trace, cards, links_of(trace, owner), _clusters(cards), depth, reference_of(trace), note)
+    measure(diagram, owner)
     return diagram
 
 
@@ -219,7 +137,7 @@ def _card(trace: Trace, key: Key, nodes: list[Node], number: int) -> Card:
     if kind == "fold":
         return Card(identity, "fold", f"{len(nodes)} operations", "", counted(nodes), "group", nodes=nodes)
     if kind == "op":
-        cluster = tuple(levels(last))
+        cluster = tuple(last.levels)
         return Card(identity, "op", last.op, last.path, "", family_of(last.op), cluster, nodes)
     if len(key) == 1:  # depth 0: the whole model
         root = next((m for m in trace.modules if not m.path), Module("", ""))
@@ -278,133 +196,3 @@ def _clusters(cards: list[Card]) -> list[tuple[str, ...]]:
     for card in cards:
         counts.update(card.cluster[: i + 1] for i in range(len(card.cluster)))
     return [cluster for cluster, count in counts.items() if count > 1]
-
-
-# ---- links and their numbers -----------------------------------------------------------------------------------
-
-
-def _links(trace: Trace, owner: dict[int, Card]) -> list[Link]:
-    by_id = {node.id: node for node in trace.nodes}
-    grouped: dict[tuple[int, str], list[Edge]] = {}
-    readers: Counter[int] = Counter(edge.source for edge in trace.edges)
-    for edge in trace.edges:
-        start, end = owner.get(edge.source), owner.get(edge.target)
-        if start is not None and end is not None and start is not end:
-            grouped.setdefault((edge.source, end.id), []).append(edge)
-    links = []
-    for (number, target), edges in grouped.items():
-        tensor = by_id[number]
-        grad = _summed(tensor, edges, readers[number], by_id)
-        wanted = any(edge.differentiable for edge in edges)
-        links.append(Link(owner[number].id, target, tensor, grad, wanted))
-    return links
-
-
-def _summed(tensor: Node, edges: list[Edge], readers: int, by_id: dict[int, Node]) -> Magnitude | None:
-    """The gradient that came back along some edges of one tensor, together."""
-    present = [edge.grad for edge in edges if edge.grad is not None]
-    if len(present) <= 1:
-        return present[0] if present else None
-    if len(edges) == readers and tensor.grad is not None:
-        return tensor.grad
-    shared = set.intersection(*(set(_keys(by_id[edge.target])) for edge in edges))
-    known = [magnitude for key, magnitude in tensor.partial.items() if key in shared]
-    return known[-1] if known else max(present, key=lambda m: m.flow)
-
-
-def _keys(node: Node) -> list[str]:
-    parts = levels(node)
-    own = [f"n{node.id}", *("/".join(parts[: i + 1]) for i in range(len(parts)))]
-    return own if node.inside else [*own, "loss"]
-
-
-def _reference(trace: Trace) -> float | None:
-    """The flow at the model's output: what every other flow is compared with."""
-    node = next((n for n in trace.nodes if n.id == trace.output), None)
-    return node.grad.flow if node is not None and node.grad is not None else None
-
-
-def _measure(diagram: Diagram, owner: dict[int, Card]) -> None:
-    arriving: dict[str, list[Link]] = defaultdict(list)
-    leaving: dict[str, list[Link]] = defaultdict(list)
-    for link in diagram.links:
-        arriving[link.target].append(link)
-        leaving[link.source].append(link)
-    before_output = _ancestors(diagram, owner)
-    by_id = {card.id: card for card in diagram.cards}
-    for card in diagram.cards:
-        farthest = max(arriving[card.id], key=lambda link: by_id[link.source].rank, default=None)
-        if farthest is not None:
-            farthest.spine = True
-            card.rank = by_id[farthest.source].rank + 1
-        card.out = _card_output(diagram, card, leaving[card.id])
-        card.decades = decades(card.out.flow if card.out else None, diagram.reference)
-        inward = [link.grad.flow for link in arriving[card.id] if link.grad is not None]
-        if card.out is not None and inward:
-            card.gain = ratio(math.hypot(*inward), card.out.flow)
-        card.neutral = neutral_gain(card.nodes, diagram.trace)
-        layer = card.kind in ("module", "op", "fold")
-        card.judged = layer and card.id in before_output and all(node.inside for node in card.nodes)
-    _mark_spine(diagram, by_id)
-    for link in diagram.links:
-        target = by_id[link.target]
-        link.decades = decades(link.grad.flow if link.grad else None, diagram.reference)
-        if link.grad is not None and target.out is not None and target.kind != "loss":
-            link.gain = ratio(link.grad.flow, target.out.flow)
-
-
-def _mark_spine(diagram: Diagram, by_id: dict[str, Card]) -> None:
-    """The longest way to the last card, which the picture keeps straight."""
-    straight = {link.target: link.source for link in diagram.links if link.spine}
-    linked = {link.target for link in diagram.links}
-    card = next((card for card in reversed(diagram.cards) if card.id in linked), None)
-    while card is not None:
-        card.spine = True
-        card = by_id[straight[card.id]] if card.id in straight else None
-
-
-def _card_output(diagram: Diagram, card: Card, leaving: list[Link]) -> Magnitude | None:
-    """The gradient at a card's outputs: of one tensor as it is, of several put end to end."""
-    tensors = {link.tensor.id: link.tensor for link in leaving}
-    if not tensors and card.nodes:
-        tensors = {card.last.id: card.last}
-    grads = [tensor.grad for tensor in tensors.values() if tensor.grad is not None]
-    if len(grads) <= 1:
-        return grads[0] if grads else None
-    return Magnitude(
-        flow=math.hypot(*(g.flow for g in grads)),
-        norm=math.hypot(*(g.norm for g in grads)),
-        rms=max(g.rms for g in grads),
-        largest=max(g.largest for g in grads),
-        nan=max(g.nan for g in grads),
-        inf=max(g.inf for g in grads),
-    )
-
-
-def _ancestors(diagram: Diagram, owner: dict[int, Card]) -> set[str]:
-    """The cards on a way from an input to the model's output, that of the output included."""
-    output = owner.get(diagram.trace.output) if diagram.trace.output is not None else None
-    if output is None:
-        return set()
-    sources: dict[str, list[str]] = defaultdict(list)
-    for link in diagram.links:
-        sources[link.target].append(link.source)
-    seen, stack = {output.id}, [output.id]
-    while stack:
-        for source in sources[stack.pop()]:
-            if source not in seen:
-                seen.add(source)
-                stack.append(source)
-    return seen
-
-
-def decades(size: float | None, reference: float | None) -> float | None:
-    """log10 of a size over the reference; -inf for zero, None where either is unknown."""
-    if size is None or not reference:
-        return None
-    return math.log10(size / reference) if size > 0 else -math.inf
-
-
-def ratio(a: float, b: float) -> float | None:
-    """a / b; None where it says nothing."""
-    return a / b if b > 0 else None

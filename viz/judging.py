@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from viz.folding import Card, Diagram, Mark
+from viz.diagram import Card, Diagram, Mark
 from viz.trace import Magnitude, Parameter
 from viz.wording import factor, number, percent
 

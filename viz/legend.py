@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from viz.folding import Diagram
+from viz.diagram import Diagram
 from viz.images import CIVIDIS, PUOR
 from viz.judging import KINDS
 from viz.markup import cell, fixed, table, text

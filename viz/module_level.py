@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass, field
 from itertools import pairwise
 
 import graphviz
 
 from viz import wording
 from viz.cards import card_rows, title_row
-from viz.folding import Card, Diagram, Link, decades
+from viz.diagram import Card, Diagram, Link
 from viz.legend import heading, legend
-from viz.markup import FONT, cell, fixed, label, plain, table, text
-from viz.palette import Theme, flow_colour, flow_width
+from viz.lines import gradient_line, gradient_words
+from viz.markup import cell, fixed, label, plain, table, text
+from viz.palette import Theme
 from viz.pictures import Album
+from viz.style import Drawing, Style, new_graph
 
 WIDTH = 470  # of a card, in points
-
-
-@dataclass
-class Drawing:
-    """A finished DOT graph and the images that it refers to."""
-
-    graph: graphviz.Digraph
-    album: Album = field(default_factory=Album)
-
-
-@dataclass(frozen=True)
-class Style:
-    """How to draw: the caller's choices."""
-
-    theme: Theme
-    show: Collection[str]
-    direction: str = "TB"
-    scale: str = "flow"
-    shared_thumbs: bool = False
-    quick: bool = False  # cheaper splines for a very large graph
 
 
 def draw(diagram: Diagram, style: Style, facts: str, banner: str) -> Drawing:
@@ -65,27 +45,6 @@ def _appendix(page: graphviz.Digraph, diagram: Diagram) -> None:
     stacked = used[-1:] + [card for card in diagram.cards if card.kind == "unused"]
     for above, below in pairwise(stacked):
         page.edge(f"{above.id}:gi:s", f"{below.id}:go:n", style="invis", weight="8")
-
-
-def new_graph(diagram: Diagram, style: Style) -> graphviz.Digraph:
-    """An empty graph with the attributes that all our pictures share. Neither size nor dpi: SVG is scaled by CSS."""
-    theme = style.theme
-    graph = graphviz.Digraph(name=plain(diagram.trace.title or "computation"))
-    quick = {"nslimit": "2", "splines": "line"} if style.quick else {"splines": "true"}
-    graph.attr(
-        "graph",
-        fontname=FONT,
-        bgcolor=theme.page,
-        pad="0.25",
-        nodesep="0.4",
-        ranksep="0.3",
-        rankdir=style.direction,
-        outputorder="edgesfirst",
-        **quick,
-    )
-    graph.attr("node", shape="plain", fontname=FONT, fontsize="10")
-    graph.attr("edge", fontname=FONT, fontsize="9", fontcolor=theme.muted, arrowhead="normal")
-    return graph
 
 
 # ---- containers and cards --------------------------------------------------------------------------------------
@@ -253,72 +212,3 @@ def _link(graph: graphviz.Digraph, diagram: Diagram, link: Link, style: Style) -
         weight=weight,
         **gradient_line(diagram, link, style),
     )
-
-
-def gradient_line(diagram: Diagram, link: Link, style: Style) -> dict[str, str]:
-    """How the gradient of a link looks: width and colour say how large it is."""
-    theme, m = style.theme, link.grad
-    if m is None:
-        return {
-            "color": theme.stopped,
-            "penwidth": "1",
-            "style": "dotted",
-            "arrowtail": "tee",
-            "arrowsize": "0.8",
-            "tooltip": gradient_words(diagram, link, style),
-        }
-    shape = wording.shape_of(link.tensor.shape)
-    sizes = f"per sample {wording.number(m.flow)}, rms {wording.number(m.rms)}, largest {wording.number(m.largest)}"
-    tip = f"gradient {shape}: {sizes}"
-    if m.nan or m.inf:
-        return {
-            "color": theme.ink,
-            "penwidth": "3",
-            "style": "dashed",
-            "arrowtail": "normal",
-            "arrowsize": "0.8",
-            "tooltip": tip,
-        }
-    f = shown_decades(diagram, link, style.scale)
-    if f is None:
-        return {"color": theme.stopped, "penwidth": "1.2", "arrowtail": "normal", "arrowsize": "0.6", "tooltip": tip}
-    width = flow_width(f)
-    return {
-        "color": flow_colour(f, theme),
-        "penwidth": f"{width:.2f}",
-        "arrowtail": "normal",
-        "arrowsize": f"{0.42 + 0.09 * width:.2f}",
-        "style": "dashed" if f < -2 else "solid",
-        "tooltip": tip,
-    }
-
-
-def gradient_words(diagram: Diagram, link: Link, style: Style, *, gain: bool = True) -> str:
-    """What a gradient line says in words."""
-    m = link.grad
-    if m is None:
-        return "no gradient came" if link.differentiable else "no gradient asked for"
-    if m.nan or m.inf:
-        return wording.not_finite(m)
-    if style.scale == "rms":
-        return f"rms {wording.number(m.rms)}"
-    if style.scale == "update" and (update := _update_of(diagram, link)) is not None:
-        return f"‖Δw‖/‖w‖ {wording.number(update)}"
-    left = f"  {wording.factor(link.gain)}" if gain and link.gain is not None else ""
-    return f"‖∂L‖ {wording.number(m.flow)}{left}"
-
-
-def shown_decades(diagram: Diagram, link: Link, scale: str) -> float | None:
-    """What width and colour encode: decades from the reference of the scale asked for; None: nothing."""
-    assert link.grad is not None
-    if scale == "rms":
-        output = next((n for n in diagram.trace.nodes if n.id == diagram.trace.output), None)
-        return decades(link.grad.rms, output.grad.rms if output is not None and output.grad is not None else None)
-    if scale == "update":
-        return decades(_update_of(diagram, link), 1e-3)
-    return link.decades
-
-
-def _update_of(diagram: Diagram, link: Link) -> float | None:
-    """The largest update/weight of the card that a gradient has just left."""
-    return max((p.update for p in diagram.card(link.target).parameters if p.update is not None), default=None)

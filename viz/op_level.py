@@ -11,13 +11,14 @@ import graphviz
 
 from viz import wording
 from viz.cards import detail_of, glyph, histogram_blocks
-from viz.folding import Card, Diagram, Link
+from viz.diagram import Card, Diagram, Link
 from viz.images import CIVIDIS, NOT_FINITE, PUOR
 from viz.judging import update_text
 from viz.legend import heading, legend
+from viz.lines import gradient_line, gradient_words
 from viz.markup import cell, fixed, label, plain, table, text, width_of
-from viz.module_level import Drawing, Style, gradient_line, gradient_words, new_graph
 from viz.palette import Theme, rgb
+from viz.style import Drawing, Style, new_graph
 from viz.trace import Crop, Parameter
 
 FORWARD, BACKWARD, LEFT, RIGHT = 240, 360, 175, 195  # widths of the columns' cards, in points

@@ -22,7 +22,7 @@ _COLOUR = re.compile(r'(?:fill|stroke)="(#[0-9a-f]{6})"')
 
 
 def finished(raw: str, files: Mapping[str, bytes], title: str, description: str, theme: str = "light") -> str:
-    """Graphviz's SVG with its images embedded, titles and a description to read or hover, its own ids, CSS for its size."""
+    """Graphviz's SVG with its images inside, titles to hover, a description, ids of its own, and CSS for its size."""
     body = raw[raw.index("<svg") :]
     body = _IMAGE.sub(lambda m: f'{m[1]}="{_data_uri(files[m[2]])}"' if m[2] in files else m[0], body)
     prefix = "viz" + hashlib.sha256(body.encode()).hexdigest()[:8]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from viz import wording
 from viz.cards import detail_of
-from viz.folding import Card, Diagram
+from viz.diagram import Card, Diagram
 from viz.judging import update_glyph, update_text
 
 BAR = 8

@@ -104,6 +104,20 @@ class Node:
     thumbs: dict[str, Thumb] = field(default_factory=dict)  # "out" and "grad"
     crops: dict[str, list[Crop]] = field(default_factory=dict)  # "forward" and "backward", in reading order
 
+    @property
+    def levels(self) -> list[str]:
+        """The path, each module with the number of its call: ["layer1:0", "conv:1"]."""
+        parts = self.path.split(".") if self.path else []
+        calls = [*self.calls, *[0] * (len(parts) - len(self.calls))]
+        return [f"{part}:{call}" for part, call in zip(parts, calls, strict=False)]
+
+    @property
+    def groups(self) -> list[str]:
+        """What a picture may draw this node as part of: itself, each module call around it, or the loss."""
+        parts = self.levels
+        around = ["/".join(parts[: i + 1]) for i in range(len(parts))]
+        return [f"n{self.id}", *around, *([] if self.inside else ["loss"])]
+
 
 @dataclass
 class Edge:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -39,6 +41,26 @@ def test_hooks_are_removed_when_the_block_fails(small: Any) -> None:
         raise ZeroDivisionError
     assert not any(getattr(module, "_forward_hooks", None) for module in small.modules())
     assert not tc.core.tape.STATE.get().observers
+
+
+def test_what_was_seen_before_a_failure_can_be_drawn(small: Any, batch: Any) -> None:
+    cap = viz.capture(small)
+    with pytest.raises(ZeroDivisionError), cap:
+        step(small, batch)
+        raise ZeroDivisionError
+    assert cap.figure().ok
+    assert cap.trace.backward == "full"
+
+
+def test_arrays_are_let_go_after_the_block(small: Any, batch: Any) -> None:
+    x = batch[0].copy()
+    seen = weakref.ref(x)
+    with viz.capture(small) as cap:
+        F.cross_entropy(small(tc.tensor(x)), batch[1]).backward()
+    del x
+    gc.collect()
+    assert seen() is None
+    assert len(cap.trace.nodes) > 5
 
 
 def test_an_open_capture_is_not_opened_twice(small: Any) -> None:

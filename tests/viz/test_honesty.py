@@ -12,7 +12,8 @@ import tinygrad_cnn as tc
 import tinygrad_cnn.functional as F
 import viz
 from tinygrad_cnn import nn
-from viz import folding, measure
+from viz import measure
+from viz.diagram import Card
 
 
 class Through(nn.Module):
@@ -27,7 +28,7 @@ class Through(nn.Module):
         return self.last(self.function(self.first(x)))
 
 
-def gain_of(function: Any, op: str, size: int = 8) -> folding.Card:
+def gain_of(function: Any, op: str, size: int = 8) -> Card:
     tc.manual_seed(0)
     model = Through(function)
     x = tc.tensor(np.random.default_rng(0).normal(size=(4, 2, size, size)))
