@@ -48,7 +48,7 @@ def _unary(name: str, doc: str) -> Any:
 
 
 def _is_operand(value: Any) -> bool:
-    return isinstance(value, Operators | np.ndarray | np.generic | int | float | complex | list | tuple)
+    return isinstance(value, _OPERANDS)
 
 
 @methods_in_numpys_words
@@ -429,3 +429,6 @@ def _plain_index(index: Any) -> Any:
         if index.dtype.kind not in "iub":
             raise IndexError(f"getitem: an index must be of integers or booleans, got dtype {index.dtype}")
     return index
+
+
+_OPERANDS = (Operators, int, float, np.ndarray, np.generic, complex, list, tuple)

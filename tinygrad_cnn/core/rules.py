@@ -73,6 +73,10 @@ class Signature:
 
     def bind(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Sort what a caller gave into inputs by position and a full set of options."""
+        options = {**self.options, **keywords}
+        complete = (self.variadic or len(args) == len(self.inputs)) and len(options) == len(self.options)
+        if complete and not any(options[o] is REQUIRED for o in self.required_options):
+            return args, options  # the usual call
         options = dict(self.options)
         if self.variadic:
             given: dict[str, Any] = {}
