@@ -35,15 +35,19 @@ def title_row(diagram: Diagram, card: Card, theme: Theme, width: float) -> str:
 
 
 def _badges(card: Card, theme: Theme, room: float) -> list[tuple[str, int]]:
-    """The first two marks as cells and their widths; the last says how many more there are."""
-    shown = [(mark.badge, theme.badges[mark.kind]) for mark in card.marks[:2]]
-    if len(card.marks) > 2:
-        shown[-1] = (f"{shown[-1][0]} +{len(card.marks) - 2}", shown[-1][1])
+    """As many of the first two marks as fit, as cells and their widths; the last says how many more there are."""
+    for count in (2, 1):
+        shown = card.marks[:count]
+        words = [mark.badge for mark in shown]
+        if len(card.marks) > len(shown):
+            words[-1] += f" +{len(card.marks) - len(shown)}"
+        widths = [round(min(width_of(w, 8, bold=True) + 10, room)) for w in words]
+        if sum(widths) <= room:
+            break
     cells = []
-    for words, (background, ink) in shown:
-        limit = room / len(shown)
-        wide = round(min(width_of(words, 8, bold=True) + 10, limit))
-        content = text(words, ink, 8, bold=True, room=limit - 8)
+    for mark, badge, wide in zip(shown, words, widths, strict=True):
+        background, ink = theme.badges[mark.kind]
+        content = text(badge, ink, 8, bold=True, room=wide - 8)
         cells.append((fixed(content, wide, 15, BGCOLOR=background, STYLE="ROUNDED"), wide))
     return cells
 
