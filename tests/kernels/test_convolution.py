@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from tinygrad_cnn.kernels import convolution
 from tinygrad_cnn.kernels.convolution import (
     Geometry,
     conv,
@@ -12,6 +13,7 @@ from tinygrad_cnn.kernels.convolution import (
     conv_weight_gradient,
     output_size,
 )
+from tinygrad_cnn.kernels.paths import PATHS
 from tinygrad_cnn.testing import naive
 
 DTYPES = [np.float64, np.float32, np.float16, np.complex128, np.int64]
@@ -66,6 +68,106 @@ def test_gradients_are_adjoint(problem):
     form = (conv(x, w, geometry) * g).sum()
     assert form == (x * dx).sum()
     assert form == (w * dw).sum()
+
+
+# ---- every path on the same cases (law C13) ----------------------------------------------------------------------
+
+
+@st.composite
+def problems_of(draw, path):
+    """A problem that the path can do: Winograd needs float32, three rows, stride 1; depthwise a group a channel."""
+    x, w, g, geometry = draw(problems([np.float32] if path == "winograd" else [np.float64, np.float32]))
+    size, kernel, groups = list(x.shape[2:]), list(w.shape[2:]), geometry.groups
+    inputs, outputs = w.shape[1], len(w) // groups
+    if path == "winograd":
+        stride, dilation = (1, *geometry.stride[1:]), (1, *geometry.dilation[1:])
+        geometry = geometry._replace(stride=stride, dilation=dilation)
+        kernel[0], size[0] = 3, draw(st.integers(max(1, 3 - sum(geometry.padding[0]), -min(geometry.padding[0])), 9))
+    if path == "depthwise":
+        inputs = outputs = 1
+    elif path != "columns":
+        groups = 1
+    geometry = geometry._replace(groups=groups)
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    x = integers(rng, (len(x), groups * inputs, *size), x.dtype)
+    w = integers(rng, (groups * outputs, inputs, *kernel), x.dtype)
+    g = integers(rng, (len(x), len(w), *geometry.output_shape(size, kernel)), x.dtype)
+    return x, w, g, geometry
+
+
+@pytest.fixture(params=[1 << 21, 256], ids=["one block", "many blocks"])
+def block_size(request, monkeypatch):
+    monkeypatch.setattr(convolution, "_BLOCK", request.param)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.usefixtures("block_size")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_every_path_equals_nested_loops(path, data):
+    x, w, g, geometry = data.draw(problems_of(path))
+    y, dw = conv(x, w, geometry, path=path), conv_weight_gradient(x, g, w.shape, geometry, path=path)
+    expected = naive.conv(x, w, None, geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
+    np.testing.assert_array_equal(y, expected)
+    np.testing.assert_array_equal(dw, conv_weight_gradient(x, g, w.shape, geometry, path="columns"))
+    assert (y * g).sum() == (w * dw).sum()
+
+
+@pytest.mark.parametrize("path", [*PATHS, "shifts"])
+@pytest.mark.usefixtures("block_size")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_every_path_of_the_input_gradient(path, data):
+    x, w, g, geometry = data.draw(problems_of(path))
+    geometry = geometry._replace(stride=(1,) * len(geometry.stride))
+    g = integers(np.random.default_rng(0), (*g.shape[:2], *geometry.output_shape(x.shape[2:], w.shape[2:])), x.dtype)
+    dx = conv_input_gradient(g, w, x.shape, geometry, path=path)
+    assert (conv(x, w, geometry, path="columns") * g).sum() == (x * dx).sum()
+    np.testing.assert_array_equal(dx, conv_input_gradient(g, w, x.shape, geometry, path="shifts"))
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@np.errstate(invalid="ignore")  # as the engine calls kernels
+def test_what_is_not_finite_stays_in_its_windows(path, bad):
+    rng = np.random.default_rng(0)
+    channels, groups = (2, 2) if path == "depthwise" else (2, 1)
+    x, w, g = (
+        integers(rng, shape, np.float32).copy()
+        for shape in ((2, channels, 9, 8), (2, channels // groups, 3, 3), (2, 2, 9, 8))
+    )
+    geometry = Geometry((1, 1), ((1, 1),) * 2, (1, 1), groups)
+    x[1, 1, 4, 3] = g[0, 1, 5, 5] = bad
+    for ours, plain in (
+        (conv(x, w, geometry, path=path), conv(x, w, geometry, path="columns")),
+        *(
+            (kernel(*arguments, geometry, path=path), kernel(*arguments, geometry, path="columns"))
+            for kernel, arguments in (
+                (conv_input_gradient, (g, w, x.shape)),
+                (conv_weight_gradient, (x, g, w.shape)),
+            )
+        ),
+    ):
+        np.testing.assert_array_equal(ours, plain)
+    assert np.isfinite(conv(x, w, geometry, path=path)[1, :, :3]).all()
+
+
+def test_a_path_that_does_not_apply_is_refused():
+    x, w = np.ones((1, 2, 5, 5)), np.ones((2, 2, 3, 3))
+    with pytest.raises(ValueError, match="'depthwise' does not apply"):
+        conv(x, w, Geometry((1, 1), ((0, 0),) * 2, (1, 1), 1), path="depthwise")
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_single_precision_stays_within_the_stated_bound(path):
+    rng = np.random.default_rng(0)
+    groups = 32 if path == "depthwise" else 1
+    x = rng.normal(size=(4, 32, 20, 20)).astype(np.float32)
+    w = rng.normal(size=(32, 32 // groups, 3, 3)).astype(np.float32)
+    geometry = Geometry((1, 1), ((1, 1),) * 2, (1, 1), groups)
+    exact = conv(x.astype(np.float64), w.astype(np.float64), geometry, path="columns")
+    scale = conv(np.abs(x), np.abs(w), geometry, path="columns")
+    assert (np.abs(conv(x, w, geometry, path=path) - exact) <= 8 * 2.0**-24 * scale).all()  # plain products reach 6
 
 
 @given(problems([np.float64, np.float16, np.int64], least_padding=0), st.data())

@@ -6,110 +6,215 @@ One trilinear form, <conv(x, w), g>, has three derivatives, and they are the thr
     conv_input_gradient(g, w)   the adjoint in x: the transposed convolution
     conv_weight_gradient(x, g)  the adjoint in w
 
-It is cross-correlation: the kernel is not turned. A copy of windows to rows ("im2col", cheap in channels-last
-memory) makes each a product (M, K) @ (K, O) with tall M = N * prod(output), the orientation that BLAS is
-fastest in. Arguments are taken as valid; operations check them.
+It is cross-correlation: the kernel is not turned. Each is computed a block of images at a time, small enough for the
+cache, by one of the paths of `paths.py`; threads share the blocks. Arguments are taken as valid; operations check them.
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
-from .layout import Array, Pairs, channels_first, channels_last, taps, windows
-from .padding import pad
+from .geometry import Block, Geometry, blocks, output_size
+from .layout import Array, Index, channels_first, channels_last, taps
+from .paths import NotFinite, Path, by_group, choose, cost_of_shifts, tap_matrices
+from .products import product
+from .threads import share
+from .workspace import keep_freed_memory, scratch
+
+__all__ = ["Geometry", "conv", "conv_input_gradient", "conv_weight_gradient", "output_size"]
+
+_BLOCK = 2 << 20  # bytes of columns: two second-level caches, as fewer calls are worth more than nearer memory
 
 
-class Geometry(NamedTuple):
-    """Where the windows of a convolution lie; one entry per spatial axis."""
+def _halves_as_singles(kernel: Callable[..., Array]) -> Callable[..., Array]:
+    """Compute on float16 in float32: products of halves are slow, and sums of them lose digits."""
 
-    stride: tuple[int, ...]
-    padding: Pairs  # (before, after); a negative amount crops
-    dilation: tuple[int, ...]
-    groups: int
+    @functools.wraps(kernel)
+    def wrapped(a: Array, b: Array, *args: Any, **options: Any) -> Array:
+        if np.result_type(a, b) != np.float16:
+            return kernel(a, b, *args, **options)
+        return kernel(a.astype(np.float32), b.astype(np.float32), *args, **options).astype(np.float16)
 
-    def output_shape(self, size: Sequence[int], kernel: Sequence[int]) -> tuple[int, ...]:
-        """Number of windows along each spatial axis."""
-        per_axis = zip(size, kernel, self.stride, self.padding, self.dilation, strict=True)
-        return tuple(output_size(n, k, s, before, after, d) for n, k, s, (before, after), d in per_axis)
+    return wrapped
 
 
-def output_size(size: int, kernel: int, stride: int, before: int, after: int, dilation: int) -> int:
-    """Windows that fit: floor((size + before + after - dilation * (kernel - 1) - 1) / stride) + 1."""
-    return (size + before + after - dilation * (kernel - 1) - 1) // stride + 1
+@_halves_as_singles
+def conv(x: Array, w: Array, geometry: Geometry, bias: Array | None = None, path: str | None = None) -> Array:
+    """Correlate x (N, C, *S) with w (O, C / groups, *K), plus bias (O,): (N, O, *output), channels-last in memory.
+
+    path: the name of a way to compute it, one of `paths.PATHS`, instead of the cheapest.
+    """
+    output, dtype = geometry.output_shape(x.shape[2:], w.shape[2:]), np.result_type(x, w)
+    way, cost = choose(w.shape, geometry, output, dtype, path)
+    if bias is not None and np.result_type(dtype, bias) != dtype:
+        return np.asarray(_correlate(x, w, way, output, cost) + bias.reshape(-1, *[1] * len(output)))
+    return _correlate(x, w, way, output, cost, bias)
 
 
-def conv(x: Array, w: Array, geometry: Geometry) -> Array:
-    """Correlate x (N, C, *S) with w (O, C / groups, *K); returns (N, O, *output), channels-last in memory."""
-    output = geometry.output_shape(x.shape[2:], w.shape[2:])
-    rows = _columns(x, w.shape[2:], output, geometry)
-    y = _matmul_by_group(rows, _weight_matrices(w, geometry.groups))
-    return channels_first(y.reshape(x.shape[0], *output, w.shape[0]))
+@_halves_as_singles
+def conv_input_gradient(
+    g: Array, w: Array, x_shape: Sequence[int], geometry: Geometry, path: str | None = None
+) -> Array:
+    """Adjoint of conv in x, g (N, O, *output) -> (N, C, *S) = x_shape; pixels that no window reads get 0.
+
+    At stride 1 it is a correlation of g with the turned kernel, by any path; path "shifts" does without, at any stride.
+    """
+    by_shifts = cost_of_shifts(w.shape, geometry, g.shape[2:])
+    if path == "shifts" or any(s != 1 for s in geometry.stride):
+        return _add_shifted(g, w, x_shape, geometry, by_shifts)
+    turned, size = _turned(w, geometry.groups), tuple(x_shape[2:])
+    adjoint = geometry._replace(padding=_complement(geometry, w.shape[2:], size, g.shape[2:]))
+    way, cost = choose(turned.shape, adjoint, size, np.result_type(g, w), path)
+    if path is None and by_shifts < cost:
+        return _add_shifted(g, w, x_shape, geometry, by_shifts)
+    return _correlate(g, turned, way, size, cost)
 
 
-def conv_input_gradient(g: Array, w: Array, x_shape: Sequence[int], geometry: Geometry) -> Array:
-    """Adjoint of conv in x, g (N, O, *output) -> (N, C, *S) = x_shape; pixels that no window reads get 0."""
+@_halves_as_singles
+def conv_weight_gradient(
+    x: Array, g: Array, w_shape: Sequence[int], geometry: Geometry, path: str | None = None
+) -> Array:
+    """Adjoint of conv in w, x (N, C, *S) and g (N, O, *output) -> (O, C / groups, *K) = w_shape."""
+    output, dtype = g.shape[2:], np.result_type(x, g)
+    if not (g.size and math.prod(w_shape)):
+        return np.zeros(w_shape, dtype)
+    way, cost = choose(w_shape, geometry, output, dtype, path)
+    rows, read = channels_last(g).astype(dtype, copy=False), _reader(x, way, output, dtype)
+
+    def work(some: Iterator[Block]) -> Array | None:
+        total = None
+        for block in some:
+            part = way.pair(read(block), rows[block])
+            total = part if total is None else np.add(total, part, out=total)
+        return total
+
+    try:
+        totals = _share(work, way, len(x), output, cost, fixed=True)
+    except NotFinite:
+        return conv_weight_gradient(x, g, w_shape, geometry, "columns")
+    return way.restore(functools.reduce(np.add, totals))
+
+
+# ---- correlation -----------------------------------------------------------------------------------------------
+
+
+def _correlate(x: Array, w: Array, way: Path, output: tuple[int, ...], cost: float, bias: Array | None = None) -> Array:
+    dtype = np.result_type(x, w)
+    y, read = np.empty((len(x), *output, len(w)), dtype), _reader(x, way, output, dtype)
+
+    def work(some: Iterator[Block]) -> None:
+        for block in some:
+            out = y[block]
+            way.forward(read(block), out)
+            if bias is not None:
+                out += bias
+
+    if not w.size:
+        y[...] = 0 if bias is None else bias
+    elif y.size:
+        try:
+            way.prepare(w.astype(dtype, copy=False))
+            _share(work, way, len(x), output, cost)
+        except NotFinite:
+            way, cost = choose(w.shape, way.geometry, output, dtype, "columns")
+            return _correlate(x, w, way, output, cost, bias)
+    return channels_first(y)
+
+
+def _complement(
+    geometry: Geometry, kernel: Sequence[int], size: Sequence[int], output: Sequence[int]
+) -> tuple[tuple[int, int], ...]:
+    """The padding with which the turned kernel gives images of that size again, at stride 1."""
+    return tuple(
+        (d * (k - 1) - before, n - m + before)
+        for k, n, m, d, (before, _) in zip(kernel, size, output, geometry.dilation, geometry.padding, strict=True)
+    )
+
+
+def _turned(w: Array, groups: int) -> Array:
+    """The kernel of the adjoint: turned in every spatial axis, inputs and outputs exchanged within a group."""
+    filters, channels, *kernel = w.shape
+    w = w.reshape(groups, filters // groups, channels, *kernel).swapaxes(1, 2)
+    w = w[(slice(None),) * 3 + (slice(None, None, -1),) * len(kernel)]
+    return w.reshape(groups * channels, filters // groups, *kernel)
+
+
+def _add_shifted(g: Array, w: Array, x_shape: Sequence[int], geometry: Geometry, cost: float) -> Array:
+    """The input gradient as a product of g with the weights of each tap, added to the pixels that the tap had read."""
     batch, channels, *size = x_shape
-    output, kernel = g.shape[2:], w.shape[2:]
-    rows = channels_last(g).reshape(batch * math.prod(output), w.shape[0])
-    dx = np.zeros((batch, *size, channels), np.result_type(g, w))
-    weights = _weights_by_tap(w, geometry.groups)
-    for tap, pixels, outputs in taps(size, output, kernel, geometry.stride, geometry.padding, geometry.dilation):
-        share = _matmul_by_group(rows, weights[tap]).reshape(batch, *output, channels)
-        dx[pixels] += share[outputs]
+    output, dtype = g.shape[2:], np.result_type(g, w)
+    rows, weights = channels_last(g), tap_matrices(w, geometry.groups)
+    dx = np.empty((batch, *size, channels), dtype)
+    places = list(taps(size, output, w.shape[2:], geometry.stride, geometry.padding, geometry.dilation))
+
+    def work(some: Iterator[Block]) -> None:
+        for block in some:
+            out, upstream = dx[block.images], rows[block.images]
+            out.fill(0)
+            part = scratch("products", (*upstream.shape[:-1], channels), dtype)
+            for tap, pixels, outputs in places:
+                product(by_group(upstream, geometry.groups), weights[tap], out=by_group(part, geometry.groups))
+                out[pixels] += part[outputs]
+
+    if dx.size and g.size and w.size:
+        keep_freed_memory()
+        per_image = math.prod(output) * (channels + len(w)) * dtype.itemsize
+        share(work, blocks(batch, 1, per_image, _BLOCK), cost * batch)
+    else:
+        dx.fill(0)
     return channels_first(dx)
 
 
-def conv_weight_gradient(x: Array, g: Array, w_shape: Sequence[int], geometry: Geometry) -> Array:
-    """Adjoint of conv in w, x (N, C, *S) and g (N, O, *output) -> (O, C / groups, *K) = w_shape."""
-    out_channels, in_channels, *kernel = w_shape
-    groups = geometry.groups
-    columns = _split(_columns(x, kernel, g.shape[2:], geometry), groups)
-    rows = _split(channels_last(g).reshape(columns.shape[1], out_channels), groups)
-    dw = columns.transpose(0, 2, 1) @ rows  # (groups, prod(K) * C / groups, O / groups)
-    dw = dw.reshape(groups, *kernel, in_channels, out_channels // groups)
-    return dw.transpose(0, dw.ndim - 1, dw.ndim - 2, *range(1, dw.ndim - 2)).reshape(w_shape)
+# ---- blocks ----------------------------------------------------------------------------------------------------
 
 
-def _columns(x: Array, kernel: Sequence[int], output: Sequence[int], geometry: Geometry) -> Array:
-    """One row per window, ordered by group, tap and channel: (N * prod(output), prod(K) * C)."""
-    padded = pad(channels_last(x), ((0, 0), *geometry.padding, (0, 0)))
-    view = windows(padded, kernel, geometry.stride, geometry.dilation)
-    view = view[(slice(None), *map(slice, output))]  # a transposed convolution may use fewer windows than fit
-    d, groups, channels = len(kernel), geometry.groups, x.shape[1]
-    view = view.reshape(*view.shape[:-1], groups, channels // groups)  # a view still: only an axis is split
-    view = view.transpose(*range(1 + d), 1 + 2 * d, *range(1 + d, 1 + 2 * d), 2 + 2 * d)
-    return view.reshape(x.shape[0] * math.prod(output), math.prod(kernel) * channels)
+def _share(
+    work: Callable[[Iterator[Block]], Any],
+    way: Path,
+    batch: int,
+    output: Sequence[int],
+    cost: float,
+    fixed: bool = False,
+) -> list[Any]:
+    keep_freed_memory()
+    return share(work, blocks(batch, output[0], way.bytes_per_row(output), _BLOCK, way.tile), cost * batch, fixed)
 
 
-def _weight_matrices(w: Array, groups: int) -> Array:
-    """(O, C / groups, *K) -> (groups, prod(K) * C / groups, O / groups), rows ordered as `_columns`."""
-    out_channels, in_channels, *kernel = w.shape
-    w = w.reshape(groups, out_channels // groups, in_channels, *kernel)
-    w = w.transpose(0, *range(3, w.ndim), 2, 1)
-    return w.reshape(groups, math.prod(kernel) * in_channels, out_channels // groups)
+def _reader(x: Array, way: Path, output: Sequence[int], dtype: np.dtype[Any]) -> Callable[[Block], Array]:
+    """A function of a block: the pixels that its windows read, contiguous in the path's order, zeros around them."""
+    x = x if way.planes else x.transpose(0, *range(2, x.ndim), 1)
+    axes = range(2, x.ndim) if way.planes else range(1, x.ndim - 1)
 
+    @functools.cache
+    def places(first_row: int, last_row: int) -> tuple[list[int], Index, Index]:
+        """The shape of an image with padding, where it takes pixels from, and where they lie in it."""
+        rows = last_row - first_row
+        firsts, counts = (first_row, *[0] * len(output[1:])), (rows + -rows % way.tile, *output[1:])
+        shape, source, inside = list(x.shape[1:]), [slice(None)] * (x.ndim - 1), [slice(None)] * (x.ndim - 1)
+        per_axis = zip(axes, firsts, counts, way.kernel, *way.geometry[:3], strict=True)
+        for axis, first, count, k, stride, (before, _), dilation in per_axis:
+            start, length, n = first * stride - before, (count - 1) * stride + dilation * (k - 1) + 1, x.shape[axis]
+            low = min(max(start, 0), n)
+            high = max(low, min(start + length, n))
+            shape[axis - 1], source[axis - 1] = length, slice(low, high)
+            inside[axis - 1] = slice(low - start, high - start)
+        return shape, tuple(source), tuple(inside)
 
-def _weights_by_tap(w: Array, groups: int) -> Array:
-    """(O, C / groups, *K) -> contiguous (prod(K), groups, O / groups, C / groups)."""
-    out_channels, in_channels, *kernel = w.shape
-    w = w.reshape(groups, out_channels // groups, in_channels, math.prod(kernel))
-    return np.ascontiguousarray(w.transpose(3, 0, 1, 2))
+    def read(block: Block) -> Array:
+        shape, source, inside = places(block.rows.start, block.rows.stop)
+        pixels = x[(block.images, *source)]
+        shape = [len(pixels), *shape]
+        if pixels.shape == tuple(shape) and pixels.flags.c_contiguous and pixels.dtype == dtype:
+            return pixels
+        image = scratch("image", shape, dtype)
+        if pixels.shape != tuple(shape):
+            image.fill(0)
+        image[(slice(None), *inside)] = pixels
+        return image
 
-
-def _matmul_by_group(rows: Array, matrices: Array) -> Array:
-    """(M, groups * K) times (groups, K, J), group by group: (M, groups * J)."""
-    groups, _, width = matrices.shape
-    if groups == 1:
-        return np.matmul(rows, matrices[0])
-    out = np.empty((rows.shape[0], groups * width), np.result_type(rows, matrices))
-    np.matmul(_split(rows, groups), matrices, out=_split(out, groups))
-    return out
-
-
-def _split(rows: Array, groups: int) -> Array:
-    """View (M, groups * K) as (groups, M, K)."""
-    return rows.reshape(rows.shape[0], groups, rows.shape[1] // groups).transpose(1, 0, 2)
+    return read

@@ -39,7 +39,7 @@ def _family(d: int) -> _Family:
 
     conv: Op = op(
         f"conv{d}d",
-        lambda x, weight, bias=None, *, geometry: _plus(kernels.conv(x, weight, geometry), bias),
+        lambda x, weight, bias=None, *, geometry: kernels.conv(x, weight, geometry, bias),
         {
             "x": lambda g, weight, x_shape, geometry: transpose(g, weight, None, size=x_shape[2:], geometry=geometry),
             "weight": lambda g, x, weight_shape, geometry: weight_gradient(
