@@ -163,12 +163,12 @@ def _mark_vanishing(diagram: Diagram) -> None:
 
 def _vanishing(f: float, culprit: Card | None, layers: int) -> Mark:
     if culprit is not None:
-        why = f"shrunk on its way by {where(culprit)} ({factor(culprit.gain)})"
+        why = f"shrunk by {where(culprit)} ({factor(culprit.gain)})"
     else:
         why = f"gradually, {factor(10 ** (f / max(layers, 1)))} a layer"
     if not math.isfinite(f):
         return Mark("vanishing", "▼ VANISHING to 0", None, f"its gradient is zero, {why}")
-    message = f"its gradient is {-f:.1f} decades below the one at the model's output, {why}"
+    message = f"its gradient is {-f:.1f} decades below the model's output, {why}"
     return Mark("vanishing", f"▼ VANISHING −{-f:.1f} decades", f, message)
 
 
