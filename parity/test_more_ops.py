@@ -1,4 +1,4 @@
-"""Losses, embedding, resampling, einsum and the rarer elementwise functions: options, special values, random shapes."""
+"""Resampling, einsum, the rarer elementwise functions, and losses at special values."""
 
 from __future__ import annotations
 
@@ -40,69 +40,7 @@ def test_random_points(rng: np.random.Generator, name: str) -> None:
     agree(getattr(tc, name), getattr(torch, name), LAYOUTS[pick(rng, list(LAYOUTS))](x), order=3, rtol=1e-10)
 
 
-# ---- losses of classification ----------------------------------------------------------------------------------
-
-SHAPES = ((3,), (4, 3), (2, 3, 5), (2, 3, 2, 4))
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("reduction", REDUCTIONS)
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("ignore_index", [-100, 0])
-@cases(3)
-def test_labels(
-    rng: np.random.Generator, shape: tuple[int, ...], reduction: str, weighted: bool, ignore_index: int
-) -> None:
-    """cross_entropy with every option, and nll_loss with every one it has; some labels do not count."""
-    z = 3 * normal(rng, *shape)
-    weight = np.array([0.5, 2.0, 0.0 if reduction == "none" else 0.25]) if weighted else None
-    y = rng.integers(0, 3, shape[:1] * (len(shape) > 1) + shape[2:])
-    if y.size > 1:
-        y.flat[0], y.flat[1] = ignore_index, 1
-    elif ignore_index == 0:
-        y = np.asarray(1)
-    theirs: dict[str, Any] = {"weight": None if weight is None else torch.tensor(weight), "ignore_index": ignore_index}
-    target = torch.tensor(y)
-    for smoothing in (0.0, 0.3):
-        options = {"reduction": reduction, "label_smoothing": smoothing}
-        agree(
-            lambda x: F.cross_entropy(x, y, weight, ignore_index=ignore_index, **options),  # noqa: B023
-            lambda t: TF.cross_entropy(t, target, **theirs, **options),  # noqa: B023
-            z,
-        )
-    agree(
-        lambda x: F.nll_loss(x, y, weight, ignore_index=ignore_index, reduction=reduction),
-        lambda t: TF.nll_loss(t, target, **theirs, reduction=reduction),
-        z,
-    )
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("reduction", REDUCTIONS)
-@cases(4)
-def test_probabilities(rng: np.random.Generator, shape: tuple[int, ...], reduction: str) -> None:
-    """Targets that are distributions, with a gradient of their own."""
-    p = rng.uniform(0.1, 1.0, shape)
-    p /= p.sum(min(len(shape) - 1, 1), keepdims=True)
-    weight, smoothing = pick(rng, [None, np.array([0.5, 0.0, 2.0])]), pick(rng, [0.0, 0.3])
-    options = {"reduction": reduction, "label_smoothing": smoothing}
-    agree(
-        lambda x, p: F.cross_entropy(x, p, weight, **options),
-        lambda t, p: TF.cross_entropy(t, p, None if weight is None else torch.tensor(weight), **options),
-        3 * normal(rng, *shape),
-        p,
-        order=3,
-    )
-
-
-@pytest.mark.parametrize("label", [0, 1])
-def test_cross_entropy_of_extreme_logits(label: int) -> None:
-    rows = np.array(
-        [[1e4, -1e4, 0.0], [-1e4] * 3, [0.0, 1.0, -math.inf], [1e30, -1e30, 0.0], [700.0, 0.0, -700.0], [1e-30, 0, 0]]
-    )
-    for z in (*np.split(rows, len(rows)), rows):
-        target = torch.full((len(z),), label)
-        agree(lambda x: F.cross_entropy(x, target.numpy()), lambda t: TF.cross_entropy(t, target), z, order=1)  # noqa: B023
+# ---- losses ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.5])
@@ -114,20 +52,6 @@ def test_cross_entropy_of_an_impossible_class(label: int, smoothing: float) -> N
           np.array([[0.0, -math.inf, 1.0]]), order=1)  # fmt: skip
 
 
-# ---- losses by entry -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("reduction", REDUCTIONS)
-@cases(10)
-def test_distances(rng: np.random.Generator, reduction: str) -> None:
-    shape = tuple(rng.integers(1, 5, rng.integers(0, 4)))
-    a, b, delta = normal(rng, *shape, scale=2), normal(rng, *shape), float(rng.uniform(0.1, 3))
-    agree(lambda a, b: F.huber_loss(a, b, reduction, delta), lambda a, b: TF.huber_loss(a, b, reduction, delta), a, b)
-    for name in ("mse_loss", "l1_loss"):
-        ours, theirs = getattr(F, name), getattr(TF, name)
-        agree(lambda a, b: ours(a, b, reduction=reduction), lambda a, b: theirs(a, b, reduction=reduction), a, b)  # noqa: B023
-
-
 @pytest.mark.parametrize("value", [0.0, -0.0, 1.0, -1.0, 2.0, -2.0, 1e30, 1e-30, 1e-310, math.inf, -math.inf, math.nan])
 def test_distances_at_joints_and_special_values(value: float) -> None:
     for name in ("mse_loss", "l1_loss", "huber_loss"):
@@ -136,22 +60,6 @@ def test_distances_at_joints_and_special_values(value: float) -> None:
             continue  # the slope of |NaN| is NaN here, 0 there
         order = 2 if abs(value) <= 2 else 1
         agree(ours, theirs, np.full(3, value), np.zeros(3), order=order)
-
-
-@pytest.mark.parametrize("reduction", REDUCTIONS)
-@cases(10)
-def test_binary_cross_entropy(rng: np.random.Generator, reduction: str) -> None:
-    shape = tuple(rng.integers(1, 5, rng.integers(1, 4)))
-    x, p = normal(rng, *shape, scale=5), pick(rng, [rng.uniform(0, 1, shape), rng.integers(0, 2, shape).astype(float)])
-    weight, pos_weight = (pick(rng, [None, rng.uniform(0.1, 2, s)]) for s in (shape, shape[-1:]))
-    w, v = (None if a is None else torch.tensor(a) for a in (weight, pos_weight))
-    agree(
-        lambda x, p: F.binary_cross_entropy_with_logits(x, p, weight, reduction=reduction, pos_weight=pos_weight),
-        lambda x, p: TF.binary_cross_entropy_with_logits(x, p, w, reduction=reduction, pos_weight=v),
-        x,
-        p,
-        order=3,
-    )
 
 
 # Not at infinite logits that are right: the loss is 0 here, inf * 0 = NaN there.
@@ -165,19 +73,10 @@ def test_binary_cross_entropy_at_special_values(x: float, p: float) -> None:
           np.array([x]), np.array([p]), order=1)  # fmt: skip
 
 
-@pytest.mark.parametrize("reduction", [*REDUCTIONS, "batchmean"])
-@pytest.mark.parametrize("log_target", [False, True])
-@cases(6)
-def test_kl_div(rng: np.random.Generator, reduction: str, log_target: bool) -> None:
-    shape = tuple(rng.integers(1, 5, rng.integers(1, 4)))
-    p = rng.uniform(0.05, 1.0, shape)
-    options = {"reduction": reduction, "log_target": log_target}
-    agree(lambda x, p: F.kl_div(x, p, **options), lambda x, p: TF.kl_div(x, p, **options), normal(rng, *shape),
-          np.log(p) if log_target else p, order=3)  # fmt: skip
-    if not log_target:  # entries of probability 0
-        nothing = torch.zeros(shape, dtype=torch.float64)
-        agree(lambda x: F.kl_div(x, nothing.numpy(), **options), lambda x: TF.kl_div(x, nothing, **options),
-              normal(rng, *shape))  # fmt: skip
+@pytest.mark.parametrize("name", ["kl_div", "binary_cross_entropy_with_logits"])
+@cases(10)
+def test_third_order(rng: np.random.Generator, name: str) -> None:
+    agree(getattr(F, name), getattr(TF, name), normal(rng, 3, 2), rng.uniform(0.05, 1.0, (3, 2)), order=3)
 
 
 @pytest.mark.parametrize("name", ["mse_loss", "l1_loss", "huber_loss", "kl_div", "binary_cross_entropy_with_logits"])
@@ -191,14 +90,12 @@ def test_losses_of_nothing(name: str, reduction: str) -> None:
 
 
 @cases(20)
-def test_embedding(rng: np.random.Generator) -> None:
+def test_embedding_with_a_row_for_padding(rng: np.random.Generator) -> None:
     rows = int(rng.integers(1, 6))
     indices = rng.integers(0, rows, rng.integers(1, 4, rng.integers(0, 4)))
-    padding = pick(rng, [None, 0, -1])
+    padding = int(pick(rng, [0, -1, rows - 1]))
     agree(lambda w: F.embedding(indices, w, padding), lambda w: TF.embedding(torch.tensor(indices), w, padding),
           normal(rng, rows, int(rng.integers(1, 4))))  # fmt: skip
-    agree(lambda i: F.one_hot(i, rows), lambda i: TF.one_hot(i, rows), indices)
-    agree(F.one_hot, TF.one_hot, indices)
 
 
 # ---- resampling ------------------------------------------------------------------------------------------------

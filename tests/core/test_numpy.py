@@ -137,3 +137,9 @@ def test_repr_is_worth_reading():
     assert "dtype=float64" in repr(tc.tensor(np.ones(2)))
     assert repr(tc.zeros(0, 3)) == "tensor(shape=(0, 3))"
     assert f"{tc.tensor(2.5):.2f}" == "2.50"
+
+
+def test_python_floats_go_to_the_dtype_asked_for_without_a_detour():
+    assert tc.tensor(0.1, dtype="float64").item() == 0.1
+    assert tc.tensor([1e300], dtype="float64").tolist() == [1e300]
+    assert tc.tensor(0.1).dtype == np.float32

@@ -414,7 +414,7 @@ def _as_array(data: Any, dtype: Any) -> np.ndarray:
             array = np.asarray(data)
         except ValueError as error:
             raise ShapeError(f"tensor: rows of different lengths do not make an array ({error})") from None
-        if array.dtype.kind == "f" and not hasattr(data, "__array__") and not _holds_numpy(data):
+        if dtype is None and array.dtype.kind == "f" and not hasattr(data, "__array__") and not _holds_numpy(data):
             array = array.astype(_default_dtype)
     if dtype is not None:
         array = array.astype(dtype, copy=False)

@@ -249,8 +249,9 @@ def _window(
             raise ValueError(
                 f"{name}: padding must be at most half the kernel, {extent // 2} of {extent} pixels, got {padding!r}"
             )
-    check_fits(name, size, kernel, dilations, pads)
     window = Window(kernel, strides, pads, dilations, bool(ceil_mode))
+    if not ceil_mode or min(window.output_shape(size)) < 1:
+        check_fits(name, size, kernel, dilations, pads)
     if max(dilations) > 1 and not kernels.counts(size, window, False).all():
         raise ShapeError(
             f"{name}: a window with dilation {dilations} and padding {pads} holds only padding (x.shape = {x.shape})"
