@@ -51,7 +51,7 @@ def agree(
     rng = np.random.default_rng(zlib.crc32(b"".join(a.tobytes() for a in inputs)))
     for k in range(1, order + 1):
         floating = [i for i, y in enumerate(ys) if y.dtype.kind == "f"]
-        upstream = [rng.integers(-3, 4, ys[i].shape).astype(ys[i].dtype) for i in floating]
+        upstream = [_upstream(rng, ys[i]) for i in floating]
         us, vs = [tc.tensor(u, requires_grad=True) for u in upstream], [_torch(u, precision) for u in upstream]
         xs, ts = [x for x in xs if x.requires_grad], [t for t in ts if t.requires_grad]
         dxs = _our_gradients([ys[i] for i in floating], xs, us)
@@ -114,6 +114,12 @@ def _torch(array: np.ndarray, precision: torch.dtype) -> torch.Tensor:
     """The same numbers in memory of their own."""
     tensor = torch.from_numpy(np.array(array, order="C"))
     return tensor.to(precision).requires_grad_() if array.dtype.kind == "f" else tensor
+
+
+def _upstream(rng: np.random.Generator, y: tc.Tensor) -> np.ndarray:
+    """Small integers, not all of them 0."""
+    u = np.asarray(rng.integers(-3, 4, y.shape), y.dtype)
+    return u if u.any() else u + np.asarray(2, y.dtype)
 
 
 def _our_gradients(ys: list[tc.Tensor], xs: list[tc.Tensor], us: list[tc.Tensor]) -> list[tuple[tc.Tensor, tc.Tensor]]:
