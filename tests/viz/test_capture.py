@@ -44,10 +44,14 @@ def test_hooks_are_removed_when_the_block_fails(small: Any) -> None:
 
 
 def test_what_was_seen_before_a_failure_can_be_drawn(small: Any, batch: Any) -> None:
+    def failing(cap: viz.capture) -> None:
+        with cap:
+            step(small, batch)
+            raise ZeroDivisionError
+
     cap = viz.capture(small)
-    with pytest.raises(ZeroDivisionError), cap:
-        step(small, batch)
-        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):
+        failing(cap)
     assert cap.figure().ok
     assert cap.trace.backward == "full"
 
