@@ -69,7 +69,7 @@ def trace_of(loss: Any, model: Any = None, *, title: str | None = None) -> Trace
     calls[-1].array = loss.data
     gradients = Gradients()
     if not freed:
-        _send_gradients(root, np.ones_like(loss.data), nodes, gradients)
+        _send_gradients(root, np.ones_like(loss.data), gradients)
     by_id = {id(leaf.tensor): leaf for leaf in leaves}
     parameters = [by_id.get(id(p)) or Leaf(p, p.data, name) for p, name in names.values()]
     return assemble(
@@ -98,20 +98,15 @@ def nodes_under(root: Any) -> list[Any]:
     return sorted(seen, key=lambda node: node.seq)
 
 
-def _send_gradients(root: Any, one: np.ndarray, nodes: list[Any], gradients: Gradients) -> None:
-    """Walk back without touching a leaf. Hooks and other observers are set aside: looking has no side effect."""
-    hooks = [(node, node.hooks) for node in nodes if node.hooks]
+def _send_gradients(root: Any, one: np.ndarray, gradients: Gradients) -> None:
+    """Walk back without touching a leaf. Hooks and other observers are left out: looking has no side effect."""
     state = tape.STATE.get()
     tape.STATE.set(state._replace(observers=()))
-    for node, _ in hooks:
-        node.hooks = None
     try:
         with tape.observe(on_backward=gradients.on_backward), np.errstate(all="ignore"):
-            tape.walk([(root, one)], keep=True)
+            tape.walk([(root, one)], keep=True, hooks=False)
     finally:
         tape.STATE.set(state)
-        for node, kept in hooks:
-            node.hooks = kept
 
 
 def _calls(nodes: list[Any], names: dict[int, Any]) -> tuple[list[Call], list[Leaf]]:

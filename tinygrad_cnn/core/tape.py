@@ -315,11 +315,12 @@ def walk(
     wanted: Iterable[Place] | None = None,
     keep: bool = False,
     create: bool = False,
+    hooks: bool = True,
 ) -> Gradients:
     """Send gradients from the roots to the leaves, or only to the wanted places, each node once, newest first.
 
     Gradients are arrays, or Tensors if `create`; then the rules are themselves recorded. Nodes are freed as they
-    are consumed unless `keep`. Touches no leaf: the caller commits the result, all or nothing.
+    are consumed unless `keep`. A viewer walks without the user's `hooks`. Touches no leaf: the caller commits the result, all or nothing.
     """
     state = STATE.get()
     pending: dict[Place, Any] = {}
@@ -348,7 +349,7 @@ def walk(
         while heap:
             node = heappop(heap)[1]
             g = pending.pop(node)
-            if node.hooks:
+            if node.hooks and hooks:
                 g = run_hooks(node.hooks, g)
             if node.retained is not None and (tensor := node.retained()) is not None:
                 retained.append((tensor, g))
