@@ -69,9 +69,7 @@ ANY_ARRAY = st.tuples(
 ).map(lambda drawn: drawn[0].T if drawn[1] else drawn[0])
 
 
-@given(
-    st.dictionaries(st.text("ab.\N{LATIN SMALL LETTER E WITH ACUTE}_0", min_size=1, max_size=6), ANY_ARRAY)
-)
+@given(st.dictionaries(st.text("ab.\N{LATIN SMALL LETTER E WITH ACUTE}_0", min_size=1, max_size=6), ANY_ARRAY))
 def test_every_array_comes_back_bit_for_bit(tmp_path_factory: pytest.TempPathFactory, state: dict) -> None:
     path = tmp_path_factory.mktemp("any") / "net.npz"
     tc.save(state, path)
@@ -222,9 +220,7 @@ class Disk:
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_a_fault_at_any_write_leaves_the_old_file(
-    checkpoint: Path, monkeypatch, error: BaseException
-) -> None:
+def test_a_fault_at_any_write_leaves_the_old_file(checkpoint: Path, monkeypatch, error: BaseException) -> None:
     old = checkpoint.read_bytes()
     new = {"other": np.ones(3), "more": np.zeros((4, 4))}
     counter = Disk(None)
@@ -310,9 +306,7 @@ def test_a_flipped_bit_never_gives_wrong_names_or_shapes(tmp_path: Path, ending:
     assert caught > len(whole) // (2 if ending == ".npz" else 10)
 
 
-def write_archive(
-    path: Path, members: list[tuple[str, bytes]], compression: int = zipfile.ZIP_STORED
-) -> None:
+def write_archive(path: Path, members: list[tuple[str, bytes]], compression: int = zipfile.ZIP_STORED) -> None:
     with zipfile.ZipFile(path, "w", compression) as archive:
         for name, content in members:
             archive.writestr(name, content)
@@ -325,9 +319,7 @@ def npy(header: str, content: bytes = b"") -> bytes:
 
 def manifest(arrays: dict, tree: list | None = None) -> tuple[str, bytes]:
     tree = tree or ["dict", [[name, ["array", name]] for name in arrays]]
-    return "manifest.json", json.dumps(
-        {"format": serialization.FORMAT, "arrays": arrays, "tree": tree}
-    ).encode()
+    return "manifest.json", json.dumps({"format": serialization.FORMAT, "arrays": arrays, "tree": tree}).encode()
 
 
 HEADER = "{{'descr': '{}', 'fortran_order': False, 'shape': {}, }}"
@@ -419,9 +411,7 @@ def test_other_files(tmp_path: Path, content: bytes, ending: str) -> None:
     ids=["overlap", "gap", "oversize"],
 )
 def test_hostile_safetensors(tmp_path: Path, offsets: list) -> None:
-    header = {
-        name: {"dtype": "F32", "shape": [2], "data_offsets": o} for name, o in zip("ab", offsets, strict=True)
-    }
+    header = {name: {"dtype": "F32", "shape": [2], "data_offsets": o} for name, o in zip("ab", offsets, strict=True)}
     text = json.dumps(header).encode()
     path = tmp_path / "net.safetensors"
     path.write_bytes(struct.pack("<Q", len(text)) + text + b"\0" * 20)
