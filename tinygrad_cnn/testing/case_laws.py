@@ -102,12 +102,13 @@ def _shown(wrong: ErrorCase) -> str:
 
 
 def dtype(env: CaseEnv) -> None:
-    """G13: float32 in, float32 out, gradients too; and near what float64 gives."""
+    """G13: float32 in, float32 out, gradients too, and near what float64 gives; float64 in, float64 out."""
     raised, lowered = as_arrays(env.inputs, "float64"), as_arrays(env.inputs, "float32")
     y, exact = env.subject.value(lowered), env.subject.value(raised)
-    if y.dtype != np.float32:
-        env.laws().fail("dtype", f"float32 in gives {y.dtype} out")
-        return
+    for given, out in ((np.float32, y), (np.float64, exact)):
+        if out.dtype != given:
+            env.laws().fail("dtype", f"{np.dtype(given)} in gives {out.dtype} out")
+            return
     near = env.laws(lowered)
     slack = 64 * float(np.finfo(np.float32).eps)
     if not near.compare("dtype", "the float32 output is far from the float64 one", None, y, exact, slack):

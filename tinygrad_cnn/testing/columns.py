@@ -12,6 +12,9 @@ from tinygrad_cnn.testing.point import Point, one_hot
 from tinygrad_cnn.testing.reports import Failure
 
 
+_NEARBY = 24  # points around a kink at which slopes are looked at
+
+
 def judge_columns(point: Point, arg: int, oracle: Oracle, elements: np.ndarray) -> None:
     """Judge some elements of an argument, seen through one-hot upstream gradients (all, if few) and dense ones.
 
@@ -24,6 +27,9 @@ def judge_columns(point: Point, arg: int, oracle: Oracle, elements: np.ndarray) 
     if wrong.any() and not isinstance(oracle, Exact):
         noise = _noise(point, arg, oracle, elements, cotangents, comparison, wrong)
         wrong, tolerance = point.verdict(comparison, oracle, noise)
+    if wrong.any() and point.kinky and point.subject.order == 1:
+        comparison = _widened(point, arg, elements, cotangents, comparison, wrong)
+        wrong, tolerance = point.verdict(comparison, oracle, 1e-7 * comparison.scale)
     natural = (np.abs(cotangents) @ point.size)[:, None] / point.feature(arg)[elements]
     natural = np.maximum(_neighbours(comparison.scale), 1e-3 * np.maximum(natural, span))
     point.count(comparison, wrong, tolerance, natural)
@@ -62,12 +68,15 @@ def _compare(
         known = slope.error < UNKNOWN
         low[:, column] = up @ slope.low - down @ slope.high
         high[:, column] = up @ slope.high - down @ slope.low
-        scale[:, column] = (up + down) @ np.where(known, np.abs(slope.value), 0.0)
+        sides = np.where(slope.smooth, 0.0, np.fmax(np.abs(slope.left), np.abs(slope.right)))
+        sides[sides >= UNKNOWN / 1e10] = 0.0
+        scale[:, column] = (up + down) @ np.where(known, np.fmax(np.abs(slope.value), sides), 0.0)
         span[:, column] = (up + down) @ np.broadcast_to(slope.span, slope.value.shape)
         error[:, column] = np.minimum((up + down) @ slope.error, UNKNOWN)
         rough = ~known | (slope.error > 1e-3 * np.max(np.where(known, np.abs(slope.value), 0.0), initial=0.0))
         if (rough & point.finite).any():  # a vertical tangent: whatever is not finite there may be so
-            error[:, column] = np.where(np.isfinite(analytic[:, column]), error[:, column], UNKNOWN)
+            infinite = ~np.isfinite(analytic[:, column])
+            error[infinite, column], low[infinite, column], high[infinite, column] = UNKNOWN, -UNKNOWN, UNKNOWN
     if not isinstance(oracle, Exact):
         error = np.where(error < UNKNOWN, error + 8 * point.unit * _neighbours(scale), error)
     return Comparison(analytic, low, high, error, scale), span
@@ -108,6 +117,27 @@ def _noise(
         largest = np.abs(cotangents).max(1) * np.max(point.size, initial=0.0) / feature[elements[column]]
         noise[:, column] += np.where(comparison.scale[:, column] == 0, 64 * point.unit * largest, 0.0)
     return noise
+
+
+def _widened(
+    point: Point, arg: int, elements: np.ndarray, cotangents: Array, comparison: Comparison, wrong: Mask
+) -> Comparison:
+    """Brackets stretched to the slopes of each output at points nearby, where ties are broken.
+
+    At a tie of three, sort hands each output to another element, which no one-sided slope along a coordinate shows.
+    """
+    up, down = np.maximum(cotangents, 0), np.maximum(-cotangents, 0)
+    low, high = comparison.low.copy(), comparison.high.copy()
+    moved = [point.untied(seed, 2.0**-20) for seed in range(_NEARBY)]
+    step = 2.0**-30 * array_scale(point.inputs[arg])
+    for column in np.flatnonzero(wrong.any(0))[:64]:
+        move = {arg: one_hot(point.inputs[arg].shape, int(elements[column]), step)}
+        paths = [point.subject.path(nearby.inputs, move) for nearby in moved]
+        seen = np.stack([np.where(point.finite, (path(1.0) - path(-1.0)) / (2 * step), 0.0) for path in paths])
+        low[:, column] = np.fmin(low[:, column], up @ seen.min(0) - down @ seen.max(0))
+        high[:, column] = np.fmax(high[:, column], up @ seen.max(0) - down @ seen.min(0))
+    scale = np.maximum(comparison.scale, np.maximum(np.abs(low), np.abs(high)))
+    return Comparison(comparison.analytic, low, high, comparison.error, scale)
 
 
 def _reach(point: Point, arg: int, i: int) -> Mask:

@@ -98,7 +98,7 @@ class ComplexStep:
     name = "complex step"
     rtol = 1e-12
 
-    def __init__(self, step: float = 2.0**-100) -> None:
+    def __init__(self, step: float = 2.0**-40) -> None:  # its square is lost in rounding, and 1e-290 * it does not underflow
         self.step = step
 
     def slope(self, path: Path) -> Slope:

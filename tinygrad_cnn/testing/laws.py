@@ -160,15 +160,19 @@ def form(env: LawEnv) -> None:
 
 
 def linear(env: LawEnv) -> None:
-    """G2: B(2g) = 2 B(g) in every bit, and B(g + h) = B(g) + B(h)."""
+    """G2: B(c g) = c B(g) in every bit for powers of two, tiny ones too, and up to rounding for c = 1 + 2⁻²⁴, which
+    single precision would lose; and B(g + h) = B(g) + B(h)."""
     g = env.upstream()
     h = spread_integers(np.random.default_rng(env.settings.seed + 2), g.shape).astype(g.dtype)
+    rounding = (1e3 if env.subject.order == 1 else 1e7) * float(np.finfo(g.dtype).eps)
     one = env.subject.grads(env.inputs, g)
-    twice = tuple(None if d is None else 2 * np.asarray(d) for d in one)
-    env.compare_grads("linear", "B(2g) is not 2 B(g)", env.subject.grads(env.inputs, 2 * g), twice)
+    powers = (2.0, 2.0**30, 2.0**-40) if g.dtype == np.float64 else (2.0,)
+    for c, slack in (*((c, 0.0) for c in powers), (1 + 2.0**-24, rounding)):
+        scaled = tuple(None if d is None else c * np.asarray(d) for d in one)
+        env.compare_grads("linear", f"B({c:.8g} g) is not {c:.8g} B(g)", env.subject.grads(env.inputs, c * g), scaled, slack)
     two = env.subject.grads(env.inputs, h)
     both = tuple(None if a is None or b is None else np.asarray(a) + np.asarray(b) for a, b in zip(one, two, strict=True))
-    slack = 0.0 if env.exact else (1e3 if env.subject.order == 1 else 1e7) * float(np.finfo(g.dtype).eps)
+    slack = 0.0 if env.exact else rounding
     env.compare_grads("linear", "B(g + h) is not B(g) + B(h)", env.subject.grads(env.inputs, g + h), both, slack)
 
 

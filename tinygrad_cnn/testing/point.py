@@ -99,6 +99,15 @@ class Point:
         inputs = tuple(moved.get(i, x) for i, x in enumerate(self.inputs))
         return Point(self.subject, inputs, self.settings, self.report)
 
+    def untied(self, seed: int, size: float) -> Point:
+        """The same point with every value moved by up to `size` of its array's scale, so that nothing is tied."""
+        rng = np.random.default_rng([self.settings.seed, seed])
+        moved = [
+            x + size * array_scale(x) * rng.uniform(-1, 1, x.shape) if is_differentiable(x) and x.size else x
+            for x in self.inputs
+        ]
+        return Point(self.subject, tuple(moved), self.settings, self.report)
+
     def feature(self, arg: int) -> Array:
         """The scale on which the function may vary with each element, flattened."""
         return feature_scale(self.inputs[arg]).reshape(-1)
@@ -156,8 +165,9 @@ def restricted(u: Array, elements: np.ndarray) -> Array:
 
 
 def _rescaled(slope: Slope, size: float) -> Slope:
-    known = slope.error < UNKNOWN
-    parts = (np.where(known, part / size, part) for part in (slope.value, slope.error, slope.left, slope.right))
+    with np.errstate(over="ignore"):
+        parts = [np.clip(part / size, -UNKNOWN, UNKNOWN) for part in (slope.value, slope.left, slope.right)]
+        parts.insert(1, np.where(slope.error < UNKNOWN, slope.error / size, UNKNOWN))
     return Slope(*parts, slope.smooth, slope.span / size)
 
 

@@ -90,20 +90,21 @@ def saved(env: LawEnv, subject: TensorSubject) -> None:
 
 
 def fanout(env: LawEnv, subject: TensorSubject) -> None:
-    """G5: the gradient of f(x) + f(x) is twice that of f(x); so is what two backward calls accumulate."""
+    """G5: the gradients of f(x) twice, upstream g and 2g, add up to 3 B(g); two backward calls accumulate 2 B(g)."""
     g = env.upstream()
     one = subject.grads(env.inputs, g)
-    expected = tuple(None if d is None else 2 * d for d in one)
+    twice, thrice = (tuple(None if d is None else n * d for d in one) for n in (2, 3))
     leaves = subject.leaves(env.inputs)
-    both = [a + b for a, b in zip(subject.outputs(leaves), subject.outputs(leaves), strict=True)]
-    env.compare_grads("fanout", "f(x) + f(x) has another gradient", subject.pull(both, leaves, g), expected, _slack(env))
+    both = [*subject.outputs(leaves), *subject.outputs(leaves)]
+    weights = np.concatenate([np.ravel(g), 2 * np.ravel(g)])
+    env.compare_grads("fanout", "f(x) used twice has another gradient", subject.pull(both, leaves, weights), thrice, _slack(env))
     leaves = subject.leaves(env.inputs)
     outputs = subject.outputs(leaves)
     if len(outputs) == 1 and outputs[0].requires_grad:
         for _ in range(2):
             outputs[0].backward(g, retain_graph=True)
         found = tuple(_accumulated(leaf) for leaf in leaves)
-        env.compare_grads("fanout", "two backward calls accumulate something else", found, expected)
+        env.compare_grads("fanout", "two backward calls accumulate something else", found, twice)
 
 
 def alias(env: LawEnv, subject: TensorSubject) -> None:

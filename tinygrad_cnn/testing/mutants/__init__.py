@@ -1,0 +1,1 @@
+"""Mutants: seeded bugs that prove the kit."""
