@@ -320,7 +320,8 @@ def walk(
     """Send gradients from the roots to the leaves, or only to the wanted places, each node once, newest first.
 
     Gradients are arrays, or Tensors if `create`; then the rules are themselves recorded. Nodes are freed as they
-    are consumed unless `keep`. A viewer walks without the user's `hooks`. Touches no leaf: the caller commits the result, all or nothing.
+    are consumed unless `keep`. A viewer walks without the user's `hooks`. Touches no leaf: the caller commits the
+    result, all or nothing.
     """
     state = STATE.get()
     pending: dict[Place, Any] = {}
