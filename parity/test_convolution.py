@@ -230,3 +230,47 @@ def test_pad(rng: np.random.Generator) -> None:
         agree(lambda x: F.pad(x, spelling, mode, value), lambda t: TF.pad(t, flat, mode, value), x, order=order)
     else:
         agree(lambda x: F.pad(x, spelling, mode) ** 2, lambda t: TF.pad(t, flat, mode) ** 2, x)
+
+
+@pytest.mark.parametrize(
+    ("x", "w", "options"),
+    [
+        ((16, 1, 28, 28), (6, 1, 5, 5), {"padding": 2}),  # few channels: planes
+        ((16, 3, 32, 32), (32, 3, 3, 3), {"padding": 1}),
+        ((8, 32, 32, 32), (32, 32, 3, 3), {"padding": 1}),  # many: columns, in float32 Winograd's
+        ((3, 32, 17, 19), (24, 32, 3, 3), {"padding": 1}),  # an odd number of rows
+        ((8, 32, 16, 16), (64, 32, 3, 3), {"stride": 2, "padding": 1}),
+        ((4, 48, 16, 16), (48, 1, 3, 3), {"groups": 48, "padding": 1}),  # depthwise
+        ((4, 64, 16, 16), (32, 64, 1, 1), {}),
+        ((2, 16, 64, 64), (16, 8, 3, 3), {"groups": 2, "padding": 2, "dilation": 2}),
+        ((1, 8, 150, 140), (8, 8, 5, 5), {"padding": 2}),  # one image in several blocks of rows
+        ((40, 16, 10, 10), (16, 16, 3, 3), {}),  # many images in several blocks
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_larger_ones(x: tuple[int, ...], w: tuple[int, ...], options: dict[str, Any], dtype: Any) -> None:
+    """Large enough for every way to compute them, for blocks and for threads."""
+    rng = np.random.default_rng(0)
+    arrays = (normal(rng, *shape).astype(dtype) for shape in (x, w, (w[0],)))
+    agree(*same("conv2d", **options), *arrays, order=1, rtol=1e-5 if dtype == np.float32 else 1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@cases(25)
+def test_what_is_not_finite_stays_in_its_windows(rng: np.random.Generator, bad: float, dtype: Any) -> None:
+    """In the image or in the upstream gradient; the rest of the result is as exact as ever."""
+    groups = int(pick(rng, [1, 1, 4]))
+    channels = 4 if groups == 4 else int(rng.integers(1, 17))
+    x = normal(rng, 2, channels, *_lengths(rng, 2, 5, 12)).astype(dtype)
+    w = normal(rng, 4 if groups == 4 else int(rng.integers(1, 9)), channels // groups, 3, 3).astype(dtype)
+    stride, padding = int(rng.integers(1, 3)), int(rng.integers(0, 2))
+    ours, theirs = same("conv2d", stride=stride, padding=padding, groups=groups)
+    spoilt = x.copy()
+    spoilt[tuple(int(rng.integers(n)) for n in x.shape)] = bad
+    agree(ours, theirs, spoilt, w, order=1, rtol=1e-5 if dtype == np.float32 else 1e-12)
+    g = np.ones(ours(x, w).shape, dtype)
+    g[tuple(int(rng.integers(n)) for n in g.shape)] = bad
+    scale = torch.tensor(g).double()
+    agree(lambda x, w: ours(x, w) * g, lambda x, w: theirs(x, w) * scale, x, w, order=1,
+          rtol=1e-5 if dtype == np.float32 else 1e-12)  # fmt: skip
