@@ -160,14 +160,17 @@ def form(env: LawEnv) -> None:
 
 
 def linear(env: LawEnv) -> None:
-    """G2: B(c g) = c B(g) in every bit for powers of two, tiny ones too, and up to rounding for c = 1 + 2⁻²⁴, which
-    single precision would lose; and B(g + h) = B(g) + B(h)."""
+    """G2: B(c g) = c B(g), in every bit for powers of two, and for c = 1 + 2⁻²⁴ which single precision would lose; and
+    B(g + h) = B(g) + B(h)."""
     g = env.upstream()
     h = spread_integers(np.random.default_rng(env.settings.seed + 2), g.shape).astype(g.dtype)
     rounding = (1e3 if env.subject.order == 1 else 1e7) * float(np.finfo(g.dtype).eps)
     one = env.subject.grads(env.inputs, g)
-    powers = (2.0, 2.0**30, 2.0**-40) if g.dtype == np.float64 else (2.0,)
-    for c, slack in (*((c, 0.0) for c in powers), (1 + 2.0**-24, rounding)):
+    factors = [(2.0, 0.0)]
+    if g.dtype == np.float64:
+        factors += [(2.0**30, 0.0), (2.0**-40, 0.0)]  # a limit on gradients shows, or tiny ones taken for zero
+        factors += [(1 + 2.0**-24, rounding)] if env.subject.order == 1 else []
+    for c, slack in factors:
         scaled = tuple(None if d is None else c * np.asarray(d) for d in one)
         env.compare_grads("linear", f"B({c:.8g} g) is not {c:.8g} B(g)", env.subject.grads(env.inputs, c * g), scaled, slack)
     two = env.subject.grads(env.inputs, h)
