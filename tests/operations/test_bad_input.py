@@ -271,12 +271,15 @@ def test_errors_name_the_function_the_numbers_and_the_fix(call, error, message):
 
 
 X = tc.tensor(LOGITS)
+OF_AN_AXIS = (
+    "sum", "mean", "var", "std", "prod", "amax", "amin", "max", "min", "argmax", "argmin", "cumsum", "logsumexp",
+    "norm", "softmax", "log_softmax", "all", "any", "flip", "sort", "squeeze", "expand_dims",
+)  # fmt: skip
 WORDS = [
     *[(lambda f=f: f(X, dim=1), rf"{f.__name__}: write axis= for dim=") for f in (F.softmax, F.log_softmax)],
     *[
         (lambda name=name: getattr(X, name)(dim=1), rf"{name}: write axis= for dim=")
-        for name in ("sum", "mean", "var", "std", "prod", "amax", "amin", "max", "min", "argmax", "argmin", "cumsum", "all",
-                     "any", "logsumexp", "norm", "softmax", "log_softmax", "flip", "sort", "squeeze", "expand_dims")
+        for name in OF_AN_AXIS
     ],
     (lambda: X.topk(1, dim=0), r"topk: write axis= for dim="),
     (lambda: X.split(1, dim=0), r"split: write axis= for dim="),
