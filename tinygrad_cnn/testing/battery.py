@@ -116,7 +116,7 @@ def check_case(op: Any, case: OpCase, law: str, *, raise_: bool = True) -> GradR
         settings = replace(settings, full_below=8, probes=2)
     call = _call(spec, case, law)
     report = GradReport(spec.name, seed=settings.seed, call=call, inputs=given, case=repr(case))
-    subject = TensorSubject(spec.function, case.kwargs, wanted, spec.name, _words(spec))
+    subject = TensorSubject(spec.function, case.kwargs, wanted, spec.name)
     own = {function.__name__: function for function in spec.laws}
     if law in DEFAULT_CHECKS or law == "second":
         if law == "second":
@@ -223,11 +223,6 @@ def _needless(spec: OpSpec, law: str) -> GradReport:
     report = GradReport(spec.name)
     report.failures.append(Failure(law, f"waived ({spec.waive[law]}), but it holds: remove the waiver", kit=True))
     return report
-
-
-def _words(spec: OpSpec) -> tuple[str, ...]:
-    record = ops().get(spec.name)
-    return () if record is None or record.variadic else record.inputs
 
 
 def _call(spec: OpSpec, case: OpCase, law: str) -> str:

@@ -48,7 +48,7 @@ class Subject(ABC):
         """What a report calls an input."""
 
     def path(self, inputs: Inputs, directions: Mapping[int, Array]) -> Path:
-        """t -> the flattened output at inputs + t·directions (by position)."""
+        """t -> the flattened output at inputs + t·directions (by position); NaN where the function refuses the values."""
 
         def at(t: complex) -> np.ndarray:
             moved = list(inputs)
@@ -56,7 +56,12 @@ class Subject(ABC):
                 for position, u in directions.items():
                     step = np.asarray(u * t).astype(_moved_type(inputs[position], t), copy=False)
                     moved[position] = np.asarray(inputs[position] + step)
-            return np.asarray(self.value(tuple(moved))).reshape(-1)
+            try:
+                return np.asarray(self.value(tuple(moved))).reshape(-1)
+            except ValueError:
+                if t == 0 or isinstance(t, complex):
+                    raise
+                return np.full(np.size(self.value(inputs)), np.nan)
 
         return at
 

@@ -30,12 +30,11 @@ class TensorSubject(Subject):
         kwargs: Mapping[str, Any],
         wanted: Sequence[int],
         name: str = "",
-        words: tuple[str, ...] = (),
     ) -> None:
         self.fn, self.kwargs, self.wanted = fn, dict(kwargs), tuple(wanted)
         self.name = name or function_name(fn)
         self.op = fn if isinstance(fn, Op) else None
-        self.words = words or _parameter_words(fn)
+        self.words = _parameter_words(fn)
 
     def input_name(self, position: int) -> str:
         if self.op is not None and self.op.variadic:
@@ -202,4 +201,5 @@ def _parameter_words(fn: Any) -> tuple[str, ...]:
         parameters = inspect.signature(fn).parameters.values()
     except (TypeError, ValueError):
         return ()
-    return tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
+    words = (p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
+    return tuple("x" if word == "self" else word for word in words)

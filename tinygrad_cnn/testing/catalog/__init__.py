@@ -12,6 +12,7 @@ from tinygrad_cnn.testing.catalog import (
     normalization,
     pooling,
     reduction,
+    resampling,
     shape,
 )
 
@@ -29,5 +30,6 @@ __all__ = [
     "normalization",
     "pooling",
     "reduction",
+    "resampling",
     "shape",
 ]

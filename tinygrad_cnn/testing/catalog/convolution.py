@@ -41,7 +41,7 @@ def _conv_case(axes: int) -> Callable[[Draw], OpCase]:
     def case(d: Draw) -> OpCase:
         w = Windows(d, axes)
         groups, inputs, outputs = d.integer(1, 2), d.integer(1, 2), d.integer(1, 2)
-        x = d.ints((d.integer(0, 2) if axes < 3 else 1, groups * inputs, *w.size))
+        x = d.ints((d.integer(0, 2) if axes < 3 else d.integer(1, 2), groups * inputs, *w.size))
         weight = d.ints((groups * outputs, inputs, *w.kernel))
         bias = (d.ints((groups * outputs,)),) if d.boolean() else ()
         return OpCase((x, weight, *bias), {**w.options(), "groups": groups}, d.seed)
@@ -59,7 +59,7 @@ def _transpose_case(axes: int) -> Callable[[Draw], OpCase]:
             for n, k, s, t in zip(size, w.kernel, w.stride, w.dilation, strict=True)
         )
         extra = tuple(d.integer(0, s - 1) for s in w.stride)
-        x = d.ints((d.integer(0, 2) if axes < 3 else 1, groups * inputs, *size))
+        x = d.ints((d.integer(0, 2) if axes < 3 else d.integer(1, 2), groups * inputs, *size))
         weight = d.ints((groups * inputs, outputs, *w.kernel))
         bias = (d.ints((groups * outputs,)),) if d.boolean() else ()
         options = {"stride": w.stride, "padding": pads, "output_padding": extra, "groups": groups, "dilation": w.dilation}
@@ -73,7 +73,7 @@ def _weight_gradient_case(axes: int) -> Callable[[Draw], OpCase]:
         w = Windows(d, axes)
         groups, inputs, outputs = d.integer(1, 2), d.integer(1, 2), d.integer(1, 2)
         geometry = w.geometry._replace(groups=groups)
-        batch = d.integer(0, 2) if axes < 3 else 1
+        batch = d.integer(0, 2) if axes < 3 else d.integer(1, 2)
         x = d.ints((batch, groups * inputs, *w.size))
         z = d.ints((batch, groups * outputs, *_output(w.size, w.kernel, geometry)))
         return OpCase((x, z), {"kernel": w.kernel, "geometry": geometry}, d.seed)

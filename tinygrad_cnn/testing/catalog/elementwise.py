@@ -99,8 +99,12 @@ register_op(
 # ---- functions of one variable -------------------------------------------------------------------------------------
 
 
+def _each(function: Callable[[float], float], x: np.ndarray) -> np.ndarray:
+    return np.array([function(float(v)) for v in np.ravel(x)], np.float64).reshape(x.shape)
+
+
 def _erf(x: np.ndarray) -> np.ndarray:
-    return np.array([math.erf(v) for v in np.ravel(x)]).reshape(x.shape)
+    return _each(math.erf, x)
 
 
 _ANALYTIC: dict[str, tuple[Values, Callable[..., Any]]] = {
@@ -110,6 +114,13 @@ _ANALYTIC: dict[str, tuple[Values, Callable[..., Any]]] = {
     "log1p": (Draw.positive, lambda x: np.log(1 + x)),
     "sqrt": (Draw.positive, lambda x: x**0.5),
     "square": (Draw.smooth, lambda x: x * x),
+    "log2": (Draw.positive, lambda x: np.log(x) / math.log(2)),
+    "log10": (Draw.positive, lambda x: np.log(x) / math.log(10)),
+    "rsqrt": (Draw.positive, lambda x: x**-0.5),
+    "reciprocal": (Draw.positive, lambda x: x**-1.0),
+    "atan": (Draw.smooth, lambda x: np.angle(1 + 1j * x)),
+    "sinh": (Draw.smooth, lambda x: (np.exp(x) - np.exp(-x)) / 2),
+    "cosh": (Draw.smooth, lambda x: (np.exp(x) + np.exp(-x)) / 2),
     "sin": (Draw.smooth, lambda x: np.exp(1j * x).imag),
     "cos": (Draw.smooth, lambda x: np.exp(1j * x).real),
     "tan": (lambda d, shape: d.smooth(shape, -1.2, 1.2), lambda x: np.sin(x) / np.cos(x)),
@@ -127,9 +138,9 @@ _GRID: dict[str, tuple[Values, Callable[..., Any]]] = {
     "relu": (Draw.grid, lambda x: np.where(x > 0, x, 0.0)),
     "relu6": (lambda d, shape: d.grid(shape) * 2, lambda x: np.where(x < 0, 0.0, np.where(x > 6, 6.0, x))),
     "sign": (Draw.grid, lambda x: (x > 0) * 1.0 - (x < 0) * 1.0),
-    "floor": (Draw.grid, lambda x: np.array([math.floor(v) for v in np.ravel(x)], x.dtype).reshape(x.shape)),
-    "ceil": (Draw.grid, lambda x: np.array([math.ceil(v) for v in np.ravel(x)], x.dtype).reshape(x.shape)),
-    "round": (Draw.grid, lambda x: np.array([round(float(v)) for v in np.ravel(x)], x.dtype).reshape(x.shape)),
+    "floor": (Draw.grid, lambda x: _each(math.floor, x)),
+    "ceil": (Draw.grid, lambda x: _each(math.ceil, x)),
+    "round": (Draw.grid, lambda x: _each(round, x)),
 }
 for _name, (_values, _ref) in _GRID.items():
     register_op(_name, case=_unary(_values), kind="piecewise_linear", ref=_ref, errors=refuses_objects(_name))
@@ -227,6 +238,7 @@ def _extreme(d: Draw, shape: tuple[int, ...]) -> np.ndarray:
     return d.rng.choice([0.0, 1.0, np.inf, -np.inf, np.nan], shape)
 
 
+register_op("isinf", case=_unary(_extreme), ref=lambda x: np.abs(x) == np.inf, nondiff=(0,), errors=refuses_objects("isinf"))
 register_op("isnan", case=_unary(_extreme), ref=lambda x: x != x, nondiff=(0,), errors=refuses_objects("isnan"))
 register_op(
     "isfinite", case=_unary(_extreme), ref=lambda x: np.abs(x) < np.inf, nondiff=(0,), errors=refuses_objects("isfinite")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from tinygrad_cnn.core.tensor import Tensor
+from tinygrad_cnn.errors import ShapeError
+from tinygrad_cnn.operations import embedding
 from tinygrad_cnn.testing.catalog.common import refuses_objects
 from tinygrad_cnn.testing.draws import Draw
+from tinygrad_cnn.testing.laws import LawEnv
 from tinygrad_cnn.testing.specs import ErrorCase, OpCase, register_op
 
 
@@ -127,4 +132,76 @@ register_op(
     kind="multilinear",
     ref=_put,
     errors=refuses_objects("put_along_axis", indices=np.zeros(2, int), axis=0, length=2),
+)
+
+
+# ---- integers as vectors -------------------------------------------------------------------------------------------
+
+
+def _embedding_case(d: Draw) -> OpCase:
+    rows = d.integer(1, 4)
+    weight = d.ints((rows, d.integer(0, 3)))
+    return OpCase((d.labels(d.shape(max_dims=2, min_side=0), rows), weight), {}, d.seed)
+
+
+def _embedding(input: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    y = np.zeros((*input.shape, weight.shape[1]))
+    for i in np.ndindex(*input.shape):
+        y[i] = weight[input[i]]
+    return y
+
+
+def padding(env: LawEnv) -> None:
+    """The row padding_idx gets no gradient, the others what they get without it."""
+    indices, weight = env.inputs
+    g = env.upstream()
+    expected = np.array(env.subject.grads(env.inputs, g)[1])
+    row = int(indices.flat[0]) if indices.size else 0
+    expected[row] = 0
+    leaf = Tensor(weight, requires_grad=True)
+    embedding.embedding(indices, leaf, padding_idx=row).backward(g)
+    env.compare("padding", f"another gradient with padding_idx={row}", 1, leaf.grad, expected)
+
+
+def _embedding_errors() -> Iterable[ErrorCase]:
+    table = np.ones((3, 2))
+    yield ErrorCase((np.array([0, 3]), table), {}, ValueError, r"embedding: input\[1\] is 3, but the table has 3 rows")
+    yield ErrorCase((np.array([0]), np.ones(3)), {}, ShapeError, r"embedding: weight must have shape \(rows, features\)")
+    yield ErrorCase((np.array([0.0]), table), {}, TypeError, "embedding: input must be integers")
+    yield ErrorCase((np.array([0]), table), {"padding_idx": 3}, ValueError, "embedding: padding_idx is 3")
+
+
+register_op(
+    embedding.embedding,
+    name="embedding",
+    case=_embedding_case,
+    kind="multilinear",
+    ref=_embedding,
+    laws=(padding,),
+    errors=_embedding_errors,
+)
+
+
+def _one_hot_case(d: Draw) -> OpCase:
+    classes = d.integer(1, 4)
+    return OpCase((d.labels(d.shape(max_dims=2, min_side=0), classes), classes), {}, d.seed)
+
+
+def _one_hot(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    y = np.zeros((*labels.shape, num_classes))
+    for i in np.ndindex(*labels.shape):
+        y[(*i, labels[i])] = 1
+    return y
+
+
+register_op(
+    embedding.one_hot,
+    name="one_hot",
+    case=_one_hot_case,
+    ref=_one_hot,
+    nondiff=(0,),
+    errors=lambda: [
+        ErrorCase((np.array([0, 2]), 2), {}, ValueError, r"one_hot: labels\[1\] is 2, but there are 2 classes"),
+        ErrorCase((np.array([0.0]), 2), {}, TypeError, "one_hot: labels must be integers"),
+    ],
 )

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from tinygrad_cnn.errors import ShapeError
+from tinygrad_cnn.operations.einsum import einsum
 from tinygrad_cnn.operations.linalg import linear
 from tinygrad_cnn.testing.draws import Draw
 from tinygrad_cnn.testing.specs import ErrorCase, OpCase, register_op
@@ -63,3 +64,24 @@ def _linear_errors() -> Iterable[ErrorCase]:
 register_op(
     linear, name="linear", case=_linear_case, kind="piecewise_linear", ref=_linear, errors=_linear_errors
 )  # affine in x and weight; exact on the grid
+
+
+_EQUATIONS = ("ij,jk->ik", "i,i", "ii->i", "ij->ji", "bij,bjk->bik", "...i,...i->...", "ij,ij,j->i", "ijk->", "ij,k->kij")
+
+
+def _einsum_case(d: Draw) -> OpCase:
+    equation = d.choice(_EQUATIONS)
+    lengths = {letter: d.integer(1, 3) for letter in "bijk"}
+    terms = equation.partition("->")[0].split(",")
+    shapes = [tuple(lengths[c] for c in term.replace("...", "b")) for term in terms]
+    return OpCase((equation, *(d.ints(shape) for shape in shapes)), {}, d.seed)
+
+
+def _einsum_errors() -> Iterable[ErrorCase]:
+    a, b = np.ones((2, 3)), np.ones((4, 2))
+    yield ErrorCase(("ij,jk->ik", a, b), {}, ShapeError, "einsum: ")
+    yield ErrorCase(("ij,jk->ik", a), {}, ValueError, "einsum: 'ij,jk->ik' has 2 terms for 1 operands")
+    yield ErrorCase(("i?", a), {}, ValueError, "einsum: 'i\\?' may hold letters")
+
+
+register_op(einsum, name="einsum", case=_einsum_case, kind="multilinear", ref=np.einsum, errors=_einsum_errors)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cnn.errors import ShapeError
-from tinygrad_cnn.operations import loss
+from tinygrad_cnn.operations import elementwise_loss, loss
 from tinygrad_cnn.testing.draws import Draw
 from tinygrad_cnn.testing.specs import ErrorCase, OpCase, register_op
 
@@ -65,8 +65,7 @@ def _cross_entropy_case(d: Draw) -> OpCase:
     if how == 1 and target.size:
         target[d.mask(target.shape)] = -100
     if how == 2:
-        target = d.positive(logits.shape)
-        target = target / target.sum(1, keepdims=True)
+        target = d.smooth(logits.shape, 0.125, 0.875)  # with room for the steps; they need not sum to 1
     return OpCase((logits, target), kwargs, d.seed)
 
 
@@ -97,6 +96,10 @@ def _cross_entropy(
     return losses.sum() / ((divisor or 1.0) if reduction == "mean" else 1.0)
 
 
+def _bad_reduction(name: str, a: np.ndarray, b: np.ndarray) -> ErrorCase:
+    return ErrorCase((a, b), {"reduction": "max"}, ValueError, f"{name}: reduction must be one of .* got 'max'")
+
+
 def _errors() -> Iterable[ErrorCase]:
     logits = np.zeros((2, 3))
     yield ErrorCase((logits, np.array([0, 3])), {}, ValueError, r"cross_entropy: target\[1\] is 3, but there are 3 classes")
@@ -114,4 +117,140 @@ register_op(
     kind="analytic",
     ref=_cross_entropy,
     errors=_errors,
+)
+
+
+def _nll_case(d: Draw) -> OpCase:
+    classes = d.integer(1, 4)
+    batch, rest = d.integer(0, 3), d.shape(max_dims=1, max_side=3)
+    kwargs: dict[str, Any] = {"reduction": d.choice(("sum", "mean", "none"))}
+    if d.boolean():
+        kwargs["weight"] = np.abs(d.ints((classes,))) + 1
+    target = d.labels((batch, *rest), classes)
+    if d.boolean():
+        target[d.mask(target.shape)] = -100
+    return OpCase((d.ints((batch, classes, *rest)), target), kwargs, d.seed)
+
+
+def _nll(log_p: np.ndarray, target: np.ndarray, weight: np.ndarray | None = None, reduction: str = "mean") -> np.ndarray:
+    weight = np.ones(log_p.shape[1]) if weight is None else weight
+    losses, divisor = np.zeros(target.shape), 0.0
+    for n, *at in np.ndindex(*target.shape):
+        label = int(target[(n, *at)])
+        if label != -100:
+            losses[(n, *at)] = -weight[label] * log_p[(n, label, *at)]
+            divisor += weight[label]
+    if reduction == "none":
+        return losses
+    return losses.sum() / ((divisor or 1.0) if reduction == "mean" else 1.0)
+
+
+def _nll_errors() -> Iterable[ErrorCase]:
+    log_p = np.zeros((2, 3))
+    yield ErrorCase((log_p, np.array([0, 3])), {}, ValueError, r"nll_loss: target\[1\] is 3, but there are 3 classes")
+    yield _bad_reduction("nll_loss", log_p, np.array([0, 1]))
+
+
+register_op(loss.nll_loss, name="nll_loss", case=_nll_case, kind="multilinear", ref=_nll, errors=_nll_errors)
+
+# ---- entry by entry ------------------------------------------------------------------------------------------------
+
+
+def _reduced(losses: np.ndarray, reduction: str) -> np.ndarray:
+    total = math.fsum(np.ravel(losses))
+    if reduction == "none":
+        return losses
+    if reduction == "batchmean":
+        return np.asarray(total / max(len(losses), 1))
+    return np.asarray(total if reduction == "sum" else total / losses.size if losses.size else math.nan)
+
+
+def _pair_errors(name: str) -> Any:
+    def errors() -> Iterable[ErrorCase]:
+        a = np.full((2, 3), 0.5)
+        yield ErrorCase((a, a[:1]), {}, ShapeError, rf"{name}: input has shape \(2, 3\), target \(1, 3\)")
+        yield ErrorCase((a, a.astype(np.float32)), {}, TypeError, f"{name}: input is float64, target is float32")
+        yield _bad_reduction(name, a, a)
+
+    return errors
+
+
+def _huber_case(d: Draw) -> OpCase:
+    shape = d.shape(min_side=1)
+    draw = d.ties if d.boolean() else d.smooth
+    kwargs = {"reduction": d.choice(("mean", "sum", "none")), "delta": d.choice((1.0, 0.5))}
+    return OpCase((draw(shape), draw(shape)), kwargs, d.seed)
+
+
+def _huber(input: np.ndarray, target: np.ndarray, reduction: str, delta: float) -> np.ndarray:
+    size = np.abs(input - target)
+    return _reduced(np.where(size > delta, delta * size - delta**2 / 2, size**2 / 2), reduction)
+
+
+register_op(
+    elementwise_loss.huber_loss,
+    name="huber_loss",
+    case=_huber_case,
+    kind="piecewise_analytic",
+    ref=_huber,
+    errors=_pair_errors("huber_loss"),
+)
+
+
+def _binary_case(d: Draw) -> OpCase:
+    shape = d.shape()
+    factors = [d.positive(s) if d.boolean() else None for s in (shape, shape[1:])]
+    kwargs = {"reduction": d.choice(("mean", "sum", "none"))}
+    return OpCase((d.smooth(shape), d.smooth(shape, 0.2, 0.8), *factors), kwargs, d.seed)
+
+
+def _binary_cross_entropy(input: Any, target: Any, weight: Any = None, pos_weight: Any = None, **options: Any) -> Any:
+    """The public function with all its Tensors as inputs."""
+    public = elementwise_loss.binary_cross_entropy_with_logits
+    return public(input, target, weight, pos_weight=pos_weight, **options)
+
+
+def _binary(input: np.ndarray, target: np.ndarray, weight: Any, pos_weight: Any, reduction: str) -> np.ndarray:
+    weight, pos_weight = (1.0 if factor is None else factor for factor in (weight, pos_weight))
+    p = 1 / (1 + np.exp(-input))
+    return _reduced(-weight * (pos_weight * target * np.log(p) + (1 - target) * np.log(1 - p)), reduction)
+
+
+def _binary_errors() -> Iterable[ErrorCase]:
+    name = "binary_cross_entropy_with_logits"
+    yield from _pair_errors(name)()
+    yield ErrorCase((np.zeros(2), np.array([0.5, 2.0])), {}, ValueError, rf"{name}: target\[1\] is 2, but probabilities")
+    yield ErrorCase((np.zeros(2), np.zeros(2), np.ones(3)), {}, ShapeError, f"{name}: weight of shape .* does not broadcast")
+
+
+register_op(
+    _binary_cross_entropy,
+    name="binary_cross_entropy_with_logits",
+    case=_binary_case,
+    kind="analytic",
+    ref=_binary,
+    errors=_binary_errors,
+)
+
+
+def _kl_case(d: Draw) -> OpCase:
+    shape = d.shape(min_dims=1)
+    log_target = d.boolean()
+    target = d.smooth(shape, -2.0, -0.2) if log_target else d.smooth(shape, 0.2, 0.8)
+    kwargs = {"reduction": d.choice(("mean", "sum", "none", "batchmean")), "log_target": log_target}
+    return OpCase((d.smooth(shape), target), kwargs, d.seed)
+
+
+def _kl(input: np.ndarray, target: np.ndarray, reduction: str, log_target: bool) -> np.ndarray:
+    p = np.exp(target) if log_target else target
+    return _reduced(p * (np.log(p) - input), reduction)
+
+
+register_op(
+    elementwise_loss.kl_div,
+    name="kl_div",
+    case=_kl_case,
+    kind="analytic",
+    ref=_kl,
+    errors=_pair_errors("kl_div"),
 )

@@ -31,7 +31,7 @@ def _options(d: Draw, axes: int, dilations: bool, kernels: tuple[int, ...]) -> t
 def _max_case(axes: int) -> Callable[[Draw], OpCase]:
     def case(d: Draw) -> OpCase:
         size, options = _options(d, axes, True, (2, 1, 3) if axes < 3 else (2, 1))
-        batch = d.integer(0, 2) if axes < 3 else 1
+        batch = d.integer(0, 2) if axes < 3 else d.integer(1, 2)
         return OpCase((d.grid((batch, d.integer(1, 2), *size)),), options, d.seed)
 
     return case
@@ -40,7 +40,7 @@ def _max_case(axes: int) -> Callable[[Draw], OpCase]:
 def _avg_case(axes: int) -> Callable[[Draw], OpCase]:
     def case(d: Draw) -> OpCase:
         size, options = _options(d, axes, False, (2, 1, 4) if axes < 3 else (2, 1))
-        batch = d.integer(0, 2) if axes < 3 else 1
+        batch = d.integer(0, 2) if axes < 3 else d.integer(1, 2)
         x = d.ints((batch, d.integer(1, 2), *size))
         return OpCase((x,), options | {"count_include_pad": d.boolean()}, d.seed)
 

@@ -35,19 +35,22 @@ def mutants_of(op: Op) -> Iterator[Mutant]:
     'tanh: gradient of x: scaled by 1.01'
     """
     for position in rewriting.positions(op) if op.differentiable else ():
-        yield from _of_gradient(op, position)
+        where = f"gradient of {op.input_name(position)}"
+        if (op.name, op.input_name(position)) not in PASSING:
+            yield _mutant(op, f"{where}: g is handed on", "gradient", vjp=rewriting.with_rule(op, position, partial(_handed_on, position)))
+        if op.name not in FLAT:
+            yield from _of_gradient(op, position, where)
     yield from _of_record(op)
 
 
-def _of_gradient(op: Op, position: int) -> Iterator[Mutant]:
-    where = f"gradient of {op.input_name(position)}"
+def _of_gradient(op: Op, position: int, where: str) -> Iterator[Mutant]:
     make = partial(_mutant, op)
     for bug, change in GRADIENTS.items():
         if bug == TRANSPOSED and op.input_name(position) in VECTORS:
             continue
         yield make(f"{where}: {bug}", "gradient", vjp=rewriting.with_gradient(op, position, change))
     asked = set(rewriting.rule_of(op, position).names)
-    if op.name in STRETCHING:
+    if op.name in STRETCHING and (op.name, position) != ("setitem", 0):
         shape = f"{op.inputs[position]}_shape"
         first = partial(_of_the_first, shape=shape)
         yield make(f"{where}: not summed over stretched axes", "gradient",
@@ -57,13 +60,14 @@ def _of_gradient(op: Op, position: int) -> Iterator[Mutant]:
         if not op.variadic:
             yield make(f"{where}: along the wrong {option}", "gradient",
                        vjp=rewriting.with_rule(op, position, partial(_along_another, option=option, shape=shape), (shape,)))  # fmt: skip
-    if asked & {"y", *op.inputs, *op.aux}:
+    numbers = {"y", *op.inputs, *(word for word, function in op.aux.items() if function is not None)}
+    if asked & numbers:
         yield make(f"{where}: what was saved is a constant", "second order",
                    vjp=rewriting.with_rule(op, position, _saved_detached))  # fmt: skip
     yield make(f"{where}: g is a constant", "second order", vjp=rewriting.with_rule(op, position, _g_detached))
-    if not op.variadic and not _constant_gradient(op):
+    if not op.variadic:
         for bug, body in ARRAYS.items():
-            if "saved" in bug and not asked & {"y", *op.inputs, *op.aux}:
+            if "saved" in bug and not asked & {"y", *op.inputs, *op.aux} - {"layout"}:
                 continue
             yield make(f"{where}: {bug}", "side effect", vjp=op.vjp, fast=rewriting.with_fast_rule(op, position, body()))
         yield make(f"{where}: only the recorded one scaled by 1.01", "two forms", fast=_fast(op),
@@ -75,6 +79,8 @@ def _of_gradient(op: Op, position: int) -> Iterator[Mutant]:
 def _of_record(op: Op) -> Iterator[Mutant]:
     make = partial(_mutant, op)
     for bug, body in FORWARDS.items():
+        if not op.differentiable and bug in FLOATING:
+            continue
         yield make(f"output: {bug}", "forward", forward=rewriting.with_forward(op, body()))
     if op.differentiable:
         scaled = rewriting.with_forward(op, on_output(lambda y: y * 1.01))
@@ -154,6 +160,14 @@ def _along_another(original: Original, named: Named, option: str, shape: str) ->
     return original(**{option: (given + 1) % n if isinstance(given, int) else tuple((a + 1) % n for a in given)})
 
 
+def _handed_on(position: int, original: Original, named: Named) -> Any:
+    """The straight-through gradient, where its shape fits."""
+    found = original()
+    if isinstance(found, Tensor):
+        return named["g"] if found.shape == named["g"].shape else found
+    return [named["g"] if i == position and d is not None and d.shape == named["g"].shape else d for i, d in enumerate(found)]
+
+
 def _saved_detached(original: Original, named: Named) -> Any:
     """Right in first order only."""
     return original(**{word: _cut(value) for word, value in named.items() if word != "g"})
@@ -164,7 +178,7 @@ def _g_detached(original: Original, named: Named) -> Any:
 
 
 def _cut(value: Any) -> Any:
-    if isinstance(value, tuple):
+    if type(value) is tuple:  # the inputs of an op that takes any number
         return tuple(_cut(v) for v in value)
     return value.detach() if isinstance(value, Tensor) else value
 
@@ -189,8 +203,8 @@ def _overwrites_saved() -> Any:
     def body(original: Original, named: Named) -> Any:
         found = _each(original(), np.copy)
         for word, value in named.items():
-            if word != "g" and isinstance(value, np.ndarray) and value.dtype.kind == "f":
-                value *= 2
+            if word != "g" and isinstance(value, np.ndarray):
+                value[...] = ~value if value.dtype == bool else value + value.dtype.type(1)
         return found
 
     return body
@@ -318,6 +332,7 @@ def _last_zero(y: np.ndarray) -> np.ndarray:
 
 # ---- which ops ---------------------------------------------------------------------------------------------------------
 
+FLOATING = frozenset({"scaled by 1.01", "always in single precision", "overwrites an input"})  # what only floats can do
 VECTORS = frozenset({"bias", "pos_weight"})  # inputs of one axis
 
 # Ops that stretch an input to the shape of others.
@@ -326,8 +341,12 @@ STRETCHING = frozenset(
 )
 
 
-def _constant_gradient(op: Op) -> bool:
-    return op.name in {"sign", "floor", "ceil", "round", "zeros_like"}
+FLAT = frozenset({"sign", "floor", "ceil", "round", "zeros_like"})  # ops whose gradient is 0: any multiple of it is right
+
+# Gradients that are g itself.
+PASSING = frozenset(
+    {("add", "a"), ("add", "b"), ("sub", "a"), ("clone", "x"), ("astype", "x"), ("broadcast_to", "x"), ("remainder", "a")}
+)
 
 
 def _fast(op: Op) -> Any:
