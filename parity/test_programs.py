@@ -22,7 +22,8 @@ from parity.agreement import pick
 PROGRAMS = 500  # per test
 SHAPES = [(), (3,), (2, 3), (2, 1), (1, 3), (3, 3), (2, 1, 3)]
 LARGE = 50.0
-KINDS = ["unary", "rows", "binary", "view", "in place", "no_grad"] * 2 + ["assign", "backward"]
+KINDS = ["unary", "rows", "binary", "view", "in place", "no_grad"] * 4
+KINDS += ["assign", "backward", "data"] * 2 + ["new data"]
 
 Call = Callable[..., Any]
 
@@ -143,8 +144,13 @@ class Program:
         else:
             name = pick(self.rng, list(IN_PLACE))
             write, renew = IN_PLACE[name]
-        self.text.append(f"v{i} {name} v{j}" + " under no_grad" * (kind == "no_grad"))
-        self._write(write, renew, i, j, recorded=kind != "no_grad")
+        quiet = {"no_grad": " under no_grad", "data": ", on its data", "new data": ", as new data"}.get(kind, "")
+        self.text.append(f"v{i} {name} v{j}{quiet}")
+        if kind == "data":
+            write = _on_data(write)
+        elif kind == "new data":
+            write, self.theirs = _as_new_data(renew), None  # PyTorch's saved leaves then hold what they did not hold
+        self._write(write, renew, i, j, recorded=not quiet)
 
     def _partner(self, i: int, fits: Call) -> int:
         shape = self.ours[i].shape
@@ -293,6 +299,27 @@ class Program:
         return [None if leaves[side].grad is None else leaves[side].grad.detach().numpy() for leaves in self.leaves]
 
 
+def _on_data(write: Call) -> Call:
+    """`x.data op= array`; PyTorch's own `.data` is not watched, so there it is the write under no_grad alone."""
+
+    def on_data(a: Any, b: Any) -> Any:
+        if isinstance(a, torch.Tensor):
+            return write(a, b)
+        changed = write(a.data, b.data)
+        a.data = changed  # how Python ends `a.data op= b`
+        return a
+
+    return on_data
+
+
+def _as_new_data(renew: Call) -> Call:
+    def as_new_data(a: tc.Tensor, b: tc.Tensor) -> tc.Tensor:
+        a.data = renew(torch.tensor(a.data), torch.tensor(b.data)).numpy()
+        return a
+
+    return as_new_data
+
+
 def _loss(variables: list[Any], chosen: list[int]) -> Any:
     return sum((variables[i] * variables[i]).sum() * (k + 1) for k, i in enumerate(chosen))
 
@@ -362,4 +389,4 @@ def test_programs(part: int) -> None:
     # Not an empty test: both judges are heard to second order, and each also where the other is silent.
     assert outcomes["second order, PyTorch"] > PROGRAMS * 0.5, outcomes
     assert outcomes["second order, PyTorch without memory"] > PROGRAMS * 0.5, outcomes
-    assert outcomes["second order, one judge"] > PROGRAMS * 0.01, outcomes
+    assert outcomes["second order, one judge"] > PROGRAMS * 0.05, outcomes
