@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -83,13 +84,24 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_model(graph)
     graph.add_argument("-o", "--out", required=True, help="the file; .svg .html .png .pdf .dot .json or .txt")
-    graph.add_argument(
-        "--level", choices=("auto", "module", "op"), default="auto", help="modules, or single operations"
-    )
-    graph.add_argument("--theme", choices=("light", "dark", "auto"), default="light", help="colours (default: light)")
+    _add_look(graph)
     graph.add_argument("--batch", type=_count, default=16, help="images in the batch (default: 16)")
     graph.add_argument("--weights", help="a checkpoint of this network, .npz or .safetensors (default: a new start)")
     graph.add_argument("--seed", type=int, default=0, help="of weights and images (default: 0)")
+
+    pictures = _command(
+        commands,
+        run_viz,
+        "draw, judge or compare computations saved as .json",
+        "viz run.json -o run.html",
+        "viz report run.json --strict --allow frozen",
+        "viz diff before.json after.json -o change.svg",
+    )
+    pictures.add_argument("words", metavar="FILE | report FILE | diff FILE FILE", nargs="+", help="a figure's .json")
+    pictures.add_argument("-o", "--out", help="the picture to write; .svg .html .png .pdf .dot .json or .txt")
+    pictures.add_argument("--strict", action="store_true", help="report: status 1 if anything is wrong or not judged")
+    pictures.add_argument("--allow", action="append", default=[], metavar="KIND", help="a kind that --strict lets pass")
+    _add_look(pictures)
 
     gradcheck = _command(
         commands,
@@ -123,6 +135,13 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--input", type=_shape, metavar="C,H,W", help="channels, height, width (default: what the network was made for)"
     )
+
+
+def _add_look(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--level", choices=("auto", "module", "op"), default="auto", help="modules, or single operations"
+    )
+    parser.add_argument("--theme", choices=("light", "dark", "auto"), default="light", help="colours (default: light)")
 
 
 def _count(text: str) -> int:
@@ -163,12 +182,33 @@ def run_graph(options: argparse.Namespace) -> int:
         model.load_state_dict(tc.load(options.weights))
     images = tc.randn(options.batch, *_input(options))
     labels = np.arange(options.batch) % 10
-    with viz.capture(model) as capture:
+    with viz.capture(model, title=options.model) as capture:
         F.cross_entropy(model(images), labels).backward()
     figure = capture.figure(level=options.level, theme=options.theme)
     print(f"wrote {figure.save(options.out)}")
-    for finding in figure.report():
-        print(f"  {finding.message}")
+    print(figure.report())
+    return 0
+
+
+def run_viz(options: argparse.Namespace) -> int:
+    import viz
+
+    what, *files = options.words
+    if what not in ("report", "diff"):
+        what, files = "draw", options.words
+    if len(files) != (2 if what == "diff" else 1):
+        wanted = {"report": "viz report FILE", "diff": "viz diff FILE FILE -o OUT", "draw": "viz FILE -o OUT"}
+        raise ValueError(f"expected `{wanted[what]}`, got {' '.join(options.words)!r}")
+    if what != "report" and not options.out:
+        raise ValueError("name the picture to write: -o net.svg")
+    look = viz.Options(level=options.level, theme=options.theme)
+    figures = [viz.Figure(viz.Trace.from_json(Path(file).read_text(encoding="utf-8")), look) for file in files]
+    if what == "report":
+        report = figures[0].report()
+        print(report)
+        return int(options.strict and not viz.passes(report, options.allow))
+    picture = viz.diff(*figures) if what == "diff" else figures[0]
+    print(f"wrote {picture.save(options.out)}")
     return 0
 
 

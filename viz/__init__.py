@@ -1,14 +1,15 @@
 """Pictures of a computation, forward and backward in one: `viz.graph(loss, model)`, or `viz.capture` around a step."""
 
 from viz.capturing import capture
+from viz.checking import CheckError, check, passes
 from viz.figure import Figure, Options
 from viz.grids import ImageGrid, maximize_activation, show_activations, show_filters
-from viz.judging import Finding
+from viz.judging import Finding, Report
 from viz.layout import Engine, EngineNotFound, engines
 from viz.trace import Trace
 from viz.walking import graph
 
 __all__ = [
-    "Engine", "EngineNotFound", "Figure", "Finding", "ImageGrid", "Options", "Trace", "capture", "engines", "graph",
-    "maximize_activation", "show_activations", "show_filters",
+    "CheckError", "Engine", "EngineNotFound", "Figure", "Finding", "ImageGrid", "Options", "Report", "Trace", "capture",
+    "check", "engines", "graph", "maximize_activation", "passes", "show_activations", "show_filters",
 ]  # fmt: skip

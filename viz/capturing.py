@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygrad_cnn.core import tape
 from viz.assembling import assemble
-from viz.describing import modules_of, named_parameters, parameter_name
+from viz.describing import modules_of, named_parameters, parameter_name, title_of
 from viz.figure import Figure, Options
 from viz.reading import (
     Activity,
@@ -48,7 +48,7 @@ class capture:
 
     def __init__(self, model: Any = None, optimizer: Any = None, *, title: str | None = None) -> None:
         self.model, self.optimizer = model, optimizer
-        self.title = title if title is not None else (type(model).__name__ if model is not None else "computation")
+        self.title = title if title is not None else title_of(model)
         self._steps = 0
         self._current = _Watched(model is not None)
         self._complete: _Watched | None = None

@@ -7,6 +7,17 @@ from typing import Any
 from viz.trace import Module
 
 
+def title_of(model: Any) -> str:
+    """What to call a model: its type, unless that is a mere container; then by how many layers it has to train."""
+    if model is None:
+        return "computation"
+    name = type(model).__name__
+    if name not in ("Sequential", "ModuleList", "ModuleDict"):
+        return name
+    weights = {id(p) for _, p in model.named_parameters() if len(p.shape) > 1}
+    return f"{len(weights)}-layer network" if weights else name
+
+
 def modules_of(model: Any) -> list[Module]:
     """Every module inside a model: path, type, hyper-parameters."""
     if model is None:

@@ -16,7 +16,7 @@ import graphviz
 
 from viz import folding, layout, module_level, op_level, svg, tables
 from viz.diagram import Diagram
-from viz.judging import Finding, carry_marks, judge
+from viz.judging import Finding, Report, carry_marks, judge
 from viz.palette import THEMES
 from viz.style import Drawing, Style
 from viz.trace import Trace
@@ -83,9 +83,11 @@ class Figure:
         """The cards and links that are drawn, with their marks."""
         return self._marked(self._folded(self.options.depth, self.options.max_nodes))
 
-    def report(self) -> list[Finding]:
-        """What is wrong, most severe first; empty if nothing is."""
-        return list(self._findings)
+    def report(self) -> Report:
+        """What is wrong, most severe first; empty if nothing is. It is a list of findings, and prints as sentences."""
+        judged = sum(1 for card in self._judged[0].cards if card.judged)
+        gap = self.banner() or ("" if judged else "no layer lies between a model's input and its output")
+        return Report(self._findings, judged=judged, gap=gap)
 
     @property
     def ok(self) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from viz.diagram import Card, Diagram
 from viz.linking import links_of, measure, reference_of
+from viz.repeats import Groups, Key, repeats_folded
 from viz.trace import Module, Node, Parameter, Trace
 from viz.wording import family_of, main_of
 
@@ -16,24 +17,31 @@ MOST_CARDS = 60  # with depth=None: the deepest cut that has no more
 def fold(trace: Trace, *, depth: int | None = None, max_nodes: int = 250, ops: bool = False) -> Diagram:
     """The diagram of a trace: module cards cut at a depth, or with `ops` one card for each operation.
 
-    With depth None the deepest cut of at most 60 cards is taken; whatever is asked for, at most `max_nodes` are drawn.
+    With depth None the deepest cut of at most 60 cards is taken, repeated blocks folded where that is needed; whatever
+    is asked for, at most `max_nodes` are drawn.
     """
     if ops:
-        return _folded(trace, _by_operation, depth=-1, max_nodes=max_nodes)
+        return _diagram(trace, _grouped(trace, _by_operation), depth=-1, max_nodes=max_nodes)
     deepest = _deepest(trace)
     limit = min(MOST_CARDS, max_nodes) if depth is None else max_nodes
     wanted = deepest if depth is None else min(max(depth, 0), deepest)
-    cut = wanted
-    while cut > min(wanted, 1) and len(set(map(_by_module(trace, cut), _drawn(trace)))) > limit:
-        cut -= 1
-    note = f"collapsed to depth {cut}: deeper there are more than {limit} cards" if cut < wanted else ""
-    return _folded(trace, _by_module(trace, cut), depth=cut, max_nodes=max_nodes, note=note)
+    for cut in range(wanted, min(wanted, 1) - 1, -1):
+        grouped = _grouped(trace, _by_module(trace, cut))
+        if len(grouped) <= limit:
+            note = f"opened to depth {cut}: deeper there are more than {limit} cards" if cut < wanted else ""
+            return _diagram(trace, grouped, depth=cut, max_nodes=limit, note=note)
+        names: dict[Key, list[str]] = {}
+        folded = repeats_folded(trace, grouped, names)
+        if len(folded) <= limit:
+            note = f"repeated blocks are drawn once: {len(grouped)} cards in {len(folded)}"
+            return _diagram(trace, folded, depth=cut, max_nodes=limit, note=note, names=names)
+    return _diagram(trace, folded, depth=cut, max_nodes=limit, names=names)
 
 
 def unfolded(trace: Trace, *, ops: bool = False) -> Diagram:
     """The diagram with every module open, however large: what is judged, whatever is drawn."""
     key = _by_operation if ops else _by_module(trace, _deepest(trace))
-    return _folded(trace, key, depth=-1, max_nodes=len(trace.nodes) + 1)
+    return _diagram(trace, _grouped(trace, key), depth=-1, max_nodes=len(trace.nodes) + 1)
 
 
 def _deepest(trace: Trace) -> int:
@@ -41,9 +49,6 @@ def _deepest(trace: Trace) -> int:
     containers = containers_of(trace)
     paths = {node.path for node in trace.nodes if node.path}
     return max((path.count(".") + 1 + (path in containers) for path in paths), default=1)
-
-
-Key = tuple[str, ...]
 
 
 def _by_operation(node: Node) -> Key:
@@ -94,15 +99,27 @@ def _drawn(trace: Trace) -> list[Node]:
     return [node for node in trace.nodes if node.kind != "constant"]
 
 
-def _folded(trace: Trace, key: Callable[[Node], Key], *, depth: int, max_nodes: int, note: str = "") -> Diagram:
-    grouped: dict[Key, list[Node]] = defaultdict(list)
+def _grouped(trace: Trace, key: Callable[[Node], Key]) -> Groups:
+    """Nodes by the card they share, cards in the order in which they are done."""
+    grouped: Groups = defaultdict(list)
     for node in _drawn(trace):
         grouped[key(node)].append(node)
-    grouped = dict(sorted(grouped.items(), key=lambda item: item[1][-1].id))
+    return dict(sorted(grouped.items(), key=lambda item: item[1][-1].id))
+
+
+def _diagram(
+    trace: Trace,
+    grouped: Groups,
+    *,
+    depth: int,
+    max_nodes: int,
+    note: str = "",
+    names: Mapping[Key, list[str]] | None = None,
+) -> Diagram:
     if len(grouped) > max_nodes:
         note = f"{len(grouped)} cards folded into runs: more than max_nodes={max_nodes}"
         grouped = _runs(grouped, max_nodes)
-    cards = [_card(trace, key, nodes, i) for i, (key, nodes) in enumerate(grouped.items())]
+    cards = [_card(trace, key, nodes, i, names or {}) for i, (key, nodes) in enumerate(grouped.items())]
     owner = {node.id: card for card in cards for node in card.nodes}
     _give_parameters(trace, cards, owner)
     diagram = Diagram(trace, cards, links_of(trace, owner), _clusters(cards), depth, reference_of(trace), note)
@@ -110,12 +127,12 @@ def _folded(trace: Trace, key: Callable[[Node], Key], *, depth: int, max_nodes: 
     return diagram
 
 
-def _runs(grouped: dict[Key, list[Node]], limit: int) -> dict[Key, list[Node]]:
+def _runs(grouped: Groups, limit: int) -> Groups:
     """Neighbours in forward order put together until the limit is met; inputs and the last group stay alone."""
     fixed = [key for key in grouped if key[0] in ("input", "loss")][: limit // 2]
     items = [(key, nodes) for key, nodes in grouped.items() if key not in fixed]
     size = -(-len(items) // max(limit - len(fixed), 1))
-    runs: dict[Key, list[Node]] = {key: grouped[key] for key in fixed}
+    runs: Groups = {key: grouped[key] for key in fixed}
     for start in range(0, len(items), size):
         chunk = items[start : start + size]
         nodes = [node for _, group in chunk for node in group]
@@ -126,7 +143,7 @@ def _runs(grouped: dict[Key, list[Node]], limit: int) -> dict[Key, list[Node]]:
 # ---- cards -----------------------------------------------------------------------------------------------------
 
 
-def _card(trace: Trace, key: Key, nodes: list[Node], number: int) -> Card:
+def _card(trace: Trace, key: Key, nodes: list[Node], number: int, names: Mapping[Key, list[str]]) -> Card:
     kind, identity = key[0], f"n{number}"
     first, last = nodes[0], nodes[-1]
     if kind == "input":
@@ -136,6 +153,8 @@ def _card(trace: Trace, key: Key, nodes: list[Node], number: int) -> Card:
         return Card(identity, "loss", "loss", "", arrow_of(nodes), "loss", nodes=nodes)
     if kind == "fold":
         return Card(identity, "fold", f"{len(nodes)} operations", "", counted(nodes), "group", nodes=nodes)
+    if kind == "more":
+        return _more(key, nodes, identity, names[key])
     if kind == "op":
         cluster = tuple(last.levels)
         return Card(identity, "op", last.op, last.path, "", family_of(last.op), cluster, nodes)
@@ -151,6 +170,16 @@ def _card(trace: Trace, key: Key, nodes: list[Node], number: int) -> Card:
     card = Card(identity, "module", name, path, module.type, family, tuple(key[1:-1]), nodes)
     card.call = int(key[-1].rpartition(":")[2])
     return card
+
+
+def _more(key: Key, nodes: list[Node], identity: str, names: list[str]) -> Card:
+    """The blocks that repeat the ones before them."""
+    times = int(key[-1])
+    period = len(names) // (times + 1)
+    block, rest = names[:period], names[period:]
+    which = ", ".join(rest) if len(rest) <= 3 else f"{rest[0]} … {rest[-1]}"
+    like = " → ".join(block) if period <= 3 else f"{block[0]} → … → {block[-1]}"
+    return Card(identity, "fold", f"×{times} more", "", f"{which}: as {like}", "group", key[1:-2], nodes)
 
 
 def _family(module: Module, nodes: list[Node]) -> str:

@@ -38,6 +38,47 @@ class Finding:
     def __str__(self) -> str:
         return f"{self.kind:<10} {self.where}: {self.message}"
 
+    @property
+    def sentence(self) -> str:
+        """The finding and what to do about it, as sentences."""
+        return f"{self.where} ({self.kind}): {self.message}. {_ADVICE[self.kind]}."
+
+
+_ADVICE = {
+    "nan": "Repeat the step under tc.detect_anomaly(): it names the source line",
+    "inf": "Lower the learning rate or the scale of the inputs",
+    "exploding": "Start it smaller (nn.init), normalise, or clip with nn.utils.clip_grad_norm_",
+    "shrinks": "Start it larger (nn.init), or look for a saturated activation",
+    "vanishing": "Mend the layer that shrinks it; where none does, normalise or add shortcuts",
+    "dead": "Lower the learning rate, look at the biases before it, or use leaky_relu",
+    "no-grad": "Remove the detach() or no_grad() between it and the loss",
+    "unused": "Use its result in forward, or remove it",
+    "frozen": "If that is not meant: requires_grad_(True)",
+}
+
+
+class Report(list[Finding]):
+    """Findings, most severe first; prints as sentences. `gap` says what could not be judged, "" if nothing."""
+
+    def __init__(self, findings: Iterable[Finding] = (), *, judged: int = 0, gap: str = "") -> None:
+        super().__init__(findings)
+        self.judged, self.gap = judged, gap
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is no finding."""
+        return not self
+
+    def __str__(self) -> str:
+        layers = f"{self.judged} layer{'s' if self.judged != 1 else ''} judged"
+        lines = [f"Not judged: {self.gap}."] if self.gap else []
+        lines += [finding.sentence for finding in self]
+        if not lines:
+            lines = [f"Nothing is wrong: {layers}."]
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
 
 def judge(diagram: Diagram) -> list[Finding]:
     """Put marks on the diagram's cards and return them as findings, most severe first.

@@ -97,22 +97,14 @@ def _swatch(f: float, theme: Theme) -> str:
 def _keys(diagram: Diagram, show: Collection[str], theme: Theme) -> list[str]:
     rows: list[str] = []
     if "thumbs" in show and any(card.nodes and card.last.thumbs for card in diagram.cards):
-        words = [
+        zero, most, least, top, note = (
             text(w, theme.muted, 8)
-            for w in ("maps:  0", "max", "−max", "+max", "the scale of a strip stands beside it")
-        ]
-        bars = (_bar(CIVIDIS), _bar(PUOR))
-        rows.append(
-            _row(
-                (words[0], 46),
-                (bars[0], 72),
-                (words[1], 44),
-                (words[2], 32),
-                (bars[1], 72),
-                (words[3], 54),
-                (words[4], 0),
-            )
+            for w in ("maps:   0", "max", "−max", "+max", "the scale of a strip stands beside it")
         )
+        gap = ("", 6.0)
+        ranged = ((zero, 44), gap, (_bar(CIVIDIS), 66), gap, (most, 40))
+        signed = ((least, 28), gap, (_bar(PUOR), 66), gap, (top, 46))
+        rows.append(_row(*ranged, *signed, (note, 0)))
     if "stats" in show and any(card.parameters for card in diagram.cards):
         low, high = HISTOGRAM[0] + 1, HISTOGRAM[1] - 1
         keys = ("●", theme.good, "10^-4 to 10^-2"), ("▲", theme.bad, "above"), ("▼", theme.bad, "below")

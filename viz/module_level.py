@@ -119,7 +119,7 @@ def _words_above(diagram: Diagram, card: Card, style: Style) -> list[str]:
     links = [link for link in diagram.links if link.target == card.id]
     if len(links) <= 1:
         return [gradient_words(diagram, link, style) for link in links]
-    names = [diagram.card(link.source).name for link in links]
+    names = [".".join(diagram.card(link.source).name.split(".")[-2:]) for link in links]
     return [
         f"{gradient_words(diagram, link, style)} to {name}".removeprefix("‖∂L‖ ")
         for link, name in zip(links, names, strict=True)

@@ -36,7 +36,8 @@ def _row(diagram: Diagram, card: Card) -> tuple[str, ...]:
     update = ""
     if lead is not None and lead.grad is not None:
         update = f"upd/w {update_text(lead.update)} {update_glyph(lead.update)[0]}".rstrip()
-    marks = "  ".join(mark.badge for mark in card.marks)
+    marks = "  ".join(mark.badge for mark in card.marks[:2])
+    marks += f"  and {len(card.marks) - 2} more" if len(card.marks) > 2 else ""
     gain = wording.factor(card.gain) if card.kind != "loss" else ""
     return (_line(name, 40), _line(detail_of(diagram, card), 48), shape, flow, bar(card), gain, update, marks)
 

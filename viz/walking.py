@@ -9,7 +9,7 @@ import numpy as np
 
 from tinygrad_cnn.core import tape
 from viz.assembling import assemble
-from viz.describing import modules_of, named_parameters, parameter_name
+from viz.describing import modules_of, named_parameters, parameter_name, title_of
 from viz.figure import SHOWN, Figure, Options
 from viz.reading import Call, Gradients, Leaf, Outside, Reading
 from viz.trace import Step, Trace
@@ -80,7 +80,7 @@ def trace_of(loss: Any, model: Any = None, *, title: str | None = None) -> Trace
             modules=modules_of(model),
             parameters=parameters,
             step=Step(0),
-            title=title if title is not None else (type(model).__name__ if model is not None else "computation"),
+            title=title if title is not None else title_of(model),
             backward="freed" if freed else "full",
         )
     )
