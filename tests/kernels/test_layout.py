@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygrad_cnn.kernels.layout import channel_sum, channels_first, channels_last, taps, windows
+from tinygrad_cnn.kernels.layout import channels_first, channels_last, taps, windows
+from tinygrad_cnn.kernels.reduction import channel_sum
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4), (2, 3, 4, 5), (2, 1, 1, 5), (1, 2, 3, 4, 5), (0, 3, 4, 4)])

@@ -23,6 +23,7 @@ def blas_threads():
 def eager(monkeypatch):
     """Four threads, however small the work."""
     monkeypatch.setattr(threads, "WORTHWHILE", 0)
+    monkeypatch.setattr(threads, "_NEGLIGIBLE", 0)
     with threadpool_limits(4, user_api="blas"):
         yield
 
@@ -100,10 +101,10 @@ def test_nested_and_concurrent_calls_work_alone():
 def test_the_users_blas_setting_comes_back(count):
     with threadpool_limits(count, user_api="blas"):
         before = blas_threads()
-        with single_threaded_blas() as allowed:
+        with single_threaded_blas as allowed:
             assert allowed == max(before)
             assert set(blas_threads()) == {1}
-            with single_threaded_blas() as inside:
+            with single_threaded_blas as inside:
                 assert inside == allowed
             assert set(blas_threads()) == {1}
         assert blas_threads() == before
@@ -115,12 +116,12 @@ def test_the_setting_comes_back_if_another_thread_leaves_last():
         entered, leave = threading.Event(), threading.Event()
 
         def other():
-            with single_threaded_blas():
+            with single_threaded_blas:
                 entered.set()
                 leave.wait(20)
 
         thread = threading.Thread(target=other)
-        with single_threaded_blas():
+        with single_threaded_blas:
             thread.start()
             assert entered.wait(20)
         assert set(blas_threads()) == {1}
@@ -131,7 +132,7 @@ def test_the_setting_comes_back_if_another_thread_leaves_last():
 
 def test_an_error_gives_the_setting_back():
     before = blas_threads()
-    with pytest.raises(ZeroDivisionError), single_threaded_blas():
+    with pytest.raises(ZeroDivisionError), single_threaded_blas:
         1 / 0  # noqa: B018  (raises)
     assert blas_threads() == before
 

@@ -30,14 +30,20 @@ def channels_first(y: Array) -> Array:
     return y.transpose(0, y.ndim - 1, *range(1, y.ndim - 1))
 
 
-def channel_sum(x: Array) -> Array:
-    """Sum of (N, C, *spatial) over all axes but C, at least in float32: (C,)."""
-    dtype = np.result_type(x, np.float32) if x.dtype.kind == "f" else None
-    rows = x.transpose(0, *range(2, x.ndim), 1)
-    if not rows.flags.c_contiguous:
-        return np.asarray(x.sum((0, *range(2, x.ndim)), dtype))
-    rows = rows.reshape(math.prod(rows.shape[:-1]), x.shape[1])
-    return np.ones(rows.shape[0], dtype or x.dtype) @ rows  # six times faster than sum
+def flat(x: Array) -> Array | None:
+    """x's elements as one flat view in their order in memory; None if they are not neighbours there."""
+    if not x.flags.c_contiguous:
+        x = x.transpose(sorted(range(x.ndim), key=lambda axis: -x.strides[axis]))
+    return x.reshape(-1) if x.flags.c_contiguous else None
+
+
+def in_order_of(x: Array, g: Array) -> Array:
+    """g in x's memory order: arithmetic on mixed orders costs several times more than this copy."""
+    if g.strides == x.strides:
+        return g
+    ordered = np.empty_like(x, g.dtype)
+    np.copyto(ordered, g)
+    return ordered
 
 
 def windows(x: Array, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Array:

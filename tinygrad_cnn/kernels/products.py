@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from .layout import Array
+from .threads import share
 
 # With AVX-512, OpenBLAS multiplies matrices of up to 100^3 multiplications as they lie. Larger ones it copies into
 # panels first, which tall and narrow products do not earn back: 90 against 113 GFLOP/s for (1024, 288) @ (288, 32).
@@ -15,6 +17,31 @@ _UNCOPIED = 10**6
 _CORES = ("SkylakeX", "Cooperlake", "SapphireRapids")
 _LEAST_ROWS = 8
 _STRETCH = 1024
+
+_PER_MULTIPLICATION = 0.02  # nanoseconds
+_STRIPE = 50_000  # nanoseconds
+_MOST_STRIPES = 8
+
+
+def matmul(a: Array, b: Array) -> Array:
+    """a @ b as NumPy means it; large products of two matrices are shared among threads, a stripe of the result each."""
+    nanoseconds = a.size * b.shape[-1] * _PER_MULTIPLICATION
+    if not (nanoseconds > _STRIPE and a.ndim == b.ndim == 2 and a.dtype == b.dtype and a.dtype.kind == "f"):
+        return np.asarray(a @ b)
+    out = np.empty((len(a), b.shape[1]), a.dtype)
+    across = b.shape[1] > len(a)
+    length = b.shape[1] if across else len(a)
+    step = -(-length // min(int(nanoseconds / _STRIPE), _MOST_STRIPES))
+
+    def work(some: Iterator[slice]) -> None:
+        for at in some:
+            if across:
+                np.matmul(a, b[:, at], out=out[:, at])
+            else:
+                np.matmul(a[at], b, out=out[at])
+
+    share(work, [slice(i, i + step) for i in range(0, length, step)], nanoseconds)
+    return out
 
 
 def product(a: Array, b: Array, out: Array | None = None) -> Array:

@@ -14,7 +14,6 @@ import itertools
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -25,17 +24,20 @@ Block = TypeVar("Block")
 Result = TypeVar("Result")
 
 WORTHWHILE = 200_000  # nanoseconds of work that pay for waking a thread
+_NEGLIGIBLE = 5_000  # nanoseconds in which BLAS itself would not use threads
 
 
 def share(
     work: Callable[[Iterator[Block]], Result], blocks: Sequence[Block], nanoseconds: float, fixed: bool = False
 ) -> list[Result]:
-    """Call `work` with an iterator of blocks, in one thread or several; returns what each returned.
+    """Call `work` with an iterator of blocks, in one thread or several; returns what each call returned.
 
     nanoseconds: how long all blocks would take one thread. Threads take the next block when they are done with one;
-    with `fixed` each gets an equal run of them instead, so that sums over blocks round the same in every run.
+    with `fixed` each call gets an equal run of them instead, so that sums over blocks round the same in every run.
     """
-    with single_threaded_blas() as allowed:
+    if nanoseconds < _NEGLIGIBLE:
+        return [work(iter(blocks))]
+    with single_threaded_blas as allowed:
         count = min(allowed, len(blocks)) if nanoseconds >= WORTHWHILE else 1
         if count <= 1 or not _pool_lock.acquire(blocking=False):  # busy: the caller is one of several threads itself
             return [work(iter(blocks))]
@@ -43,7 +45,7 @@ def share(
             queue = iter(blocks)  # `next` on a list's iterator is atomic
             ends = [len(blocks) * i // count for i in range(count + 1)]
             shares = [iter(blocks[a:b]) if fixed else queue for a, b in itertools.pairwise(ends)]
-            return _together([functools.partial(work, some) for some in shares])
+            return _Job([functools.partial(work, some) for some in shares]).results()
         finally:
             _pool_lock.release()
 
@@ -51,51 +53,50 @@ def share(
 # ---- the pool --------------------------------------------------------------------------------------------------
 
 _pool_lock = threading.Lock()
-_workers: list[_Worker] = []
+_workers: list[SimpleQueue[_Job]] = []  # the inboxes of the threads that help
 
 
-class _Worker:
-    """A thread that waits for a task, runs it and hands back the result, or the error."""
+class _Job:
+    """Tasks that the calling thread does, except those that a helper has begun when their turn comes.
 
-    def __init__(self) -> None:
-        self._tasks: SimpleQueue[Callable[[], Any]] = SimpleQueue()
-        self._results: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
-        threading.Thread(target=self._run, name="tinygrad_cnn", daemon=True).start()
+    So a helper that the system does not wake in time costs nothing: nobody waits for it.
+    """
 
-    def start(self, task: Callable[[], Any]) -> None:
-        self._tasks.put(task)
+    def __init__(self, tasks: list[Callable[[], Any]]) -> None:
+        self._tasks = tasks
+        self._unclaimed = iter(range(len(tasks)))
+        self._done: SimpleQueue[tuple[int, Any, BaseException | None]] = SimpleQueue()
 
-    def result(self) -> tuple[Any, BaseException | None]:
-        return self._results.get()
+    def results(self) -> list[Any]:
+        """What the tasks returned; raises the first error once all have ended."""
+        while len(_workers) < len(self._tasks) - 1:
+            _workers.append(SimpleQueue())
+            threading.Thread(target=_help, args=(_workers[-1],), name="tinygrad_cnn", daemon=True).start()
+        for inbox in _workers[: len(self._tasks) - 1]:
+            inbox.put(self)
+        self.help()
+        outcomes = sorted((self._done.get() for _ in self._tasks), key=lambda outcome: outcome[0])
+        for _, _, error in outcomes:
+            if error is not None:
+                raise error
+        return [result for _, result, _ in outcomes]
 
-    def _run(self) -> None:
-        np.seterr(all="ignore")  # inf and NaN are results here; a thread starts with NumPy's defaults
-        for library in _libraries:
-            if library.per_thread:
-                library.set(1)
-        while True:
-            self._results.put(_outcome(self._tasks.get()))
-
-
-def _together(tasks: list[Callable[[], Result]]) -> list[Result]:
-    """Run tasks at once, the first of them here; raises the first error once all have ended."""
-    while len(_workers) < len(tasks) - 1:
-        _workers.append(_Worker())
-    helpers = _workers[: len(tasks) - 1]
-    for worker, task in zip(helpers, tasks[1:], strict=True):
-        worker.start(task)
-    outcomes = [_outcome(tasks[0]), *(worker.result() for worker in helpers)]
-    for _, error in outcomes:
-        if error is not None:
-            raise error
-    return [result for result, _ in outcomes]
+    def help(self) -> None:
+        """Do tasks as long as there is one that nobody has begun."""
+        for i in self._unclaimed:
+            try:
+                self._done.put((i, self._tasks[i](), None))
+            except BaseException as error:
+                self._done.put((i, None, error))
 
 
-def _outcome(task: Callable[[], Result]) -> tuple[Any, BaseException | None]:
-    try:
-        return task(), None
-    except BaseException as error:
-        return None, error
+def _help(inbox: SimpleQueue[_Job]) -> None:
+    np.seterr(all="ignore")  # inf and NaN are results here; a thread starts with NumPy's defaults
+    for library in _libraries:
+        if library.per_thread:
+            library.set(1)
+    while True:
+        inbox.get().help()
 
 
 # ---- BLAS ------------------------------------------------------------------------------------------------------
@@ -128,26 +129,30 @@ class _Library:
         self.per_thread = getattr(controller, "threading_layer", "") == "openmp"
 
 
-@contextmanager
-def single_threaded_blas() -> Iterator[int]:
-    """Hold BLAS to one thread while any kernel is inside; yields how many threads the user allows it."""
-    global _inside, _allowed
-    with _blas_lock:
-        if not _libraries:
-            controllers = ThreadpoolController().select(user_api="blas").lib_controllers
-            _libraries.extend(map(_Library, controllers))
-        if _inside == 0:
-            _allowed = [library.get() or 1 for library in _libraries]
-            _limit([1] * len(_libraries))
-        _inside += 1
-        allowed = max(_allowed, default=1)
-    try:
-        yield allowed
-    finally:
+class _SingleThreadedBlas:
+    """Hold BLAS to one thread while any kernel is inside; gives how many threads the user allows it."""
+
+    def __enter__(self) -> int:
+        global _inside, _allowed
+        with _blas_lock:
+            if _inside == 0:
+                if not _libraries:
+                    controllers = ThreadpoolController().select(user_api="blas").lib_controllers
+                    _libraries.extend(map(_Library, controllers))
+                _allowed = [library.get() or 1 for library in _libraries]
+                _limit([1] * len(_libraries))
+            _inside += 1
+            return max(_allowed, default=1)
+
+    def __exit__(self, *error: object) -> None:
+        global _inside
         with _blas_lock:
             _inside -= 1
             if _inside == 0:
                 _limit(_allowed)
+
+
+single_threaded_blas = _SingleThreadedBlas()
 
 
 def _limit(counts: list[int]) -> None:

@@ -17,7 +17,8 @@ from tinygrad_cnn.core.tensor import Tensor
 from tinygrad_cnn.errors import ShapeError
 from tinygrad_cnn.kernels import convolution as kernels
 from tinygrad_cnn.kernels.convolution import Geometry
-from tinygrad_cnn.kernels.layout import Array, channel_sum
+from tinygrad_cnn.kernels.layout import Array
+from tinygrad_cnn.kernels.reduction import channel_sum
 from tinygrad_cnn.operations.geometry import AXES, as_tensor, check_fits, check_image, extents, paddings, per_axis
 from tinygrad_cnn.operations.linalg import refuse_mixed_dtypes
 from tinygrad_cnn.operations.padding import MODES, pad

@@ -12,6 +12,7 @@ import numpy as np
 
 from tinygrad_cnn.core.op import Op, op
 from tinygrad_cnn.core.tensor import Tensor
+from tinygrad_cnn.kernels import elementwise as kernels
 from tinygrad_cnn.kernels import special
 
 # ---- arithmetic ------------------------------------------------------------------------------------------------
@@ -116,9 +117,9 @@ astype = op("astype", lambda x, *, dtype: np.asarray(x).astype(dtype), lambda g:
 
 relu = op(
     "relu",
-    lambda x: np.maximum(x, 0),
+    lambda x: kernels.relu(x),
     lambda g, y: where(y <= 0, 0.0, g),  # selects, never multiplies: inf * 0 is NaN; a NaN passes its gradient on
-    fast=lambda g, y: np.where(y <= 0, g.dtype.type(0), g),
+    fast=lambda g, y: kernels.relu_gradient(g, y),
     doc="max(x, 0); its derivative at 0 is 0.",
 )
 leaky_relu = op(

@@ -9,6 +9,8 @@ import numpy as np
 from tinygrad_cnn.core.op import op
 from tinygrad_cnn.core.tensor import Tensor
 from tinygrad_cnn.errors import ShapeError
+from tinygrad_cnn.kernels import products
+from tinygrad_cnn.kernels.reduction import channel_sum
 
 
 def refuse_mixed_dtypes(name: str, **tensors: Any) -> None:
@@ -42,7 +44,7 @@ def _matmul(a: Any, b: Any) -> np.ndarray:
             f"matmul: the batch axes {a.shape[:-2]} and {b.shape[:-2]} of shapes {a.shape} and {b.shape} do not "
             "broadcast"
         ) from None
-    return a @ b
+    return products.matmul(a, b)
 
 
 def _left_rule(g: Tensor, b: Tensor, a_shape: Any) -> Tensor:
@@ -64,19 +66,30 @@ def _right_rule(g: Tensor, a: Tensor, b_shape: Any) -> Tensor:
 matmul = op("matmul", _matmul, (_left_rule, _right_rule), broadcasts=True,
             doc="The matrix product a @ b; leading axes are batches and broadcast.")  # fmt: skip
 
+
+def _linear_forward(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
+    y = products.matmul(_rows(x), weight.T).reshape(*x.shape[:-1], len(weight))
+    return y if bias is None else np.add(y, bias, out=y if np.result_type(y, bias) == y.dtype else None)
+
+
 _linear = op(
     "linear",
-    lambda x, weight, bias=None: x @ weight.T if bias is None else x @ weight.T + bias,
+    lambda x, weight, bias=None: _linear_forward(x, weight, bias),
     {
         "x": lambda g, weight: matmul(g, weight),
         "weight": lambda g, x: matmul(_rows(g).T, _rows(x)),
         "bias": lambda g: _rows(g).sum(0),
     },
+    fast={
+        "x": lambda g, weight: products.matmul(_rows(g), weight).reshape(*g.shape[:-1], weight.shape[1]),
+        "weight": lambda g, x: products.matmul(_rows(g).T, _rows(x)),
+        "bias": lambda g: channel_sum(_rows(g)),
+    },
     doc="x times the transposed weight, plus the bias.",
 )
 
 
-def _rows(t: Tensor) -> Tensor:
+def _rows(t: Any) -> Any:
     return t if t.ndim == 2 else t.reshape(int(np.prod(t.shape[:-1], dtype=np.int64)), t.shape[-1])
 
 
