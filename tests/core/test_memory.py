@@ -150,6 +150,12 @@ def test_in_place_needs_shape_and_dtype_to_fit():
     assert x.tolist() == [1.0, 2.0]
 
 
+def test_read_only_memory_is_refused_by_name():
+    x = tc.tensor(np.broadcast_to(np.ones(1), (3,)))
+    with pytest.raises(ValueError, match=r"add in place: the Tensor's memory is read-only.*x\.clone\(\)"):
+        x += 1.0
+
+
 def test_deepcopy_and_pickle_of_leaves_only():
     x = tc.tensor([1.0, 2.0], requires_grad=True, name="w")
     (x * x).sum().backward()

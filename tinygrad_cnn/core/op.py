@@ -29,6 +29,8 @@ _FLOAT64 = np.dtype("float64")
 class Op:
     """One operation: `name`, `forward` on arrays, and the rules of its gradient. Made by `op`; call it on Tensors."""
 
+    module: str = ""  # that defined it
+
     def __init__(
         self,
         name: str,
@@ -342,6 +344,7 @@ def op(
             f"op: {name!r} is already defined, at {':'.join(map(str, _PLACES[name]))}; choose another name"
         )
     made = Op(name, forward, vjp, aux, fast, broadcasts, doc)
+    made.module = sys._getframe(1).f_globals.get("__name__", "")
     OPS[name] = made
     _PLACES[name] = place
     return made

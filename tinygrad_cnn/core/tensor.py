@@ -313,6 +313,8 @@ class Tensor(Operators):
             raise ShapeError(f"{name} in place: the result has shape {result.shape}, the Tensor {self.shape}")
         if not np.can_cast(result.dtype, self.dtype, "same_kind"):
             raise TypeError(f"{name} in place: the result is {result.dtype}, which does not fit into {self.dtype}")
+        if not self._data.flags.writeable:
+            raise ValueError(f"{name} in place: the Tensor's memory is read-only; write into a copy, x.clone()")
         np.copyto(self._data, result, casting="same_kind")
 
     # ---- NumPy, copying ----
