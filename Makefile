@@ -5,7 +5,7 @@ VENV_PARITY ?= .venv-parity
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python; do \
 	$$python -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: help demo test lint parity clean
+.PHONY: help demo test lint parity docs clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -24,6 +24,9 @@ lint: $(VENV)/.dev  ## check style and types
 
 parity: $(VENV_PARITY)/.dev  ## compare with PyTorch, in an environment of its own
 	@OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(VENV_PARITY)/bin/python -m pytest parity -n auto -q
+
+docs: $(VENV)/.dev  ## write docs/ops.md, the table of all operations, from the registry
+	@$(VENV)/bin/python docs/generate.py
 
 clean:  ## remove the environments and what the tools and the demo wrote
 	rm -rf $(VENV) $(VENV_PARITY) runs .pytest_cache .hypothesis .mypy_cache .ruff_cache
