@@ -141,13 +141,14 @@ def check_case(op: Any, case: OpCase, law: str, *, raise_: bool = True) -> GradR
     return report
 
 
-CASELESS = frozenset({"errors"})  # laws that do not look at the case
+CASELESS = frozenset({"errors", "points"})  # laws that do not look at the case
 
 
 def laws_of(spec: OpSpec) -> tuple[str, ...]:
     """The names of the laws that apply to an op."""
     names = ["reference"] if spec.ref is not None else []
     names += ["quiet", "errors"]
+    names += ["points"] if spec.points else []
     if not _is_differentiable(spec):
         return tuple(names)
     names += [*DEFAULT_CHECKS, "dtype", "order"]

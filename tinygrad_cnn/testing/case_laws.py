@@ -16,7 +16,7 @@ from tinygrad_cnn.testing.directions import on_grid
 from tinygrad_cnn.testing.laws import LawEnv
 from tinygrad_cnn.testing.reports import GradReport
 from tinygrad_cnn.testing.settings import Settings
-from tinygrad_cnn.testing.specs import ErrorCase, OpCase, OpSpec, as_arrays
+from tinygrad_cnn.testing.specs import ErrorCase, OpCase, OpSpec, PointCase, as_arrays
 from tinygrad_cnn.testing.subjects import Inputs, is_differentiable
 from tinygrad_cnn.testing.tensor_subjects import TensorSubject
 
@@ -101,6 +101,38 @@ def _shown(wrong: ErrorCase) -> str:
     return f"a call with {', '.join(shapes)} and {wrong.kwargs}"
 
 
+def points(env: CaseEnv) -> None:
+    """At ties, kinks and infinities, where differences say nothing, values and gradients are those of the convention."""
+    for point in env.spec.points:
+        wanted = tuple(i for i, d in enumerate(point.grads) if d is not None)
+        subject = TensorSubject(env.spec.function, point.kwargs, wanted, env.spec.name, env.subject.words)
+        at = LawEnv(subject, point.args, point.args, wanted, env.settings, env.report)
+        y = CaseEnv(env.spec, OpCase(point.args, point.kwargs), subject, point.args, wanted, env.settings, env.report).call(point.args)
+        if not _close(y, point.y) or (y.dtype.kind == "f") != (point.y.dtype.kind == "f"):
+            at.fail("points", f"{_called(point)} gives {_listed(y)}, the convention is {_listed(point.y)}")
+            return
+        grads = subject.grads(point.args, np.ones(y.shape) if point.g is None else point.g) if wanted else ()
+        for arg in wanted:
+            found = np.zeros(np.shape(point.args[arg])) if grads[arg] is None else grads[arg]
+            if not _close(found, point.grads[arg]):
+                message = f"{_called(point)} has the gradient {_listed(found)}, the convention is {_listed(point.grads[arg])}"
+                at.fail("points", message, arg)
+                return
+
+
+def _close(a: Any, b: Any) -> bool:
+    return np.shape(a) == np.shape(b) and bool(np.isclose(a, b, rtol=1e-12, atol=0, equal_nan=True).all())
+
+
+def _called(point: PointCase) -> str:
+    args = [_listed(a) if isinstance(a, np.ndarray) else repr(a) for a in point.args]
+    return f"a call with {', '.join([*args, *(f'{k}={v}' for k, v in point.kwargs.items())])}"
+
+
+def _listed(values: Any) -> str:
+    return np.array2string(np.asarray(values), threshold=12, separator=", ")
+
+
 def dtype(env: CaseEnv) -> None:
     """G13: float32 in, float32 out, gradients too, and near what float64 gives; float64 in, float64 out."""
     raised, lowered = as_arrays(env.inputs, "float64"), as_arrays(env.inputs, "float32")
@@ -156,6 +188,7 @@ CASE_LAWS: dict[str, Callable[[CaseEnv], None]] = {
     "reference": reference,
     "quiet": quiet,
     "errors": errors,
+    "points": points,
     "dtype": dtype,
     "order": order,
 }

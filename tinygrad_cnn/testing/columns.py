@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinygrad_cnn.testing import hints
-from tinygrad_cnn.testing.comparison import Comparison
+from tinygrad_cnn.testing.comparison import JUMP, Comparison
 from tinygrad_cnn.testing.differences import UNKNOWN, Array, ComplexStep, Exact, Mask, Oracle, OracleUnfit
 from tinygrad_cnn.testing.directions import array_scale
 from tinygrad_cnn.testing.point import Point, one_hot
@@ -24,7 +24,9 @@ def judge_columns(point: Point, arg: int, oracle: Oracle, elements: np.ndarray) 
     whole = np.stack([point.grad(arg, g).reshape(-1) for g in cotangents])
     comparison, span = _compare(point, arg, oracle, elements, cotangents, whole[:, elements])
     wrong, tolerance = point.verdict(comparison, oracle)
-    if wrong.any() and not isinstance(oracle, Exact):
+    largest = np.abs(cotangents).max(1, keepdims=True, initial=0.0) * np.max(point.size, initial=0.0)
+    floor = 1e-7 * largest / point.feature(arg)[elements]
+    if wrong.any() and not isinstance(oracle, Exact) and not (wrong & comparison.gross(floor)).any():
         noise = _noise(point, arg, oracle, elements, cotangents, comparison, wrong)
         wrong, tolerance = point.verdict(comparison, oracle, noise)
     if wrong.any() and point.kinky and point.subject.order == 1:
@@ -74,7 +76,7 @@ def _compare(
         span[:, column] = (up + down) @ np.broadcast_to(slope.span, slope.value.shape)
         error[:, column] = np.minimum((up + down) @ slope.error, UNKNOWN)
         rough = ~known | (slope.error > 1e-3 * np.max(np.where(known, np.abs(slope.value), 0.0), initial=0.0))
-        if (rough & point.finite).any():  # a vertical tangent: whatever is not finite there may be so
+        if (rough & point.finite).any() or not point.finite.all():  # a vertical tangent, or beyond the domain
             infinite = ~np.isfinite(analytic[:, column])
             error[infinite, column], low[infinite, column], high[infinite, column] = UNKNOWN, -UNKNOWN, UNKNOWN
     if not isinstance(oracle, Exact):
@@ -108,14 +110,15 @@ def _noise(
             slope = moved.coordinate(oracle, arg, int(elements[column]))
             value = cotangents @ np.where(slope.smooth & (slope.error < UNKNOWN), slope.value, np.nan)
             gap[:, column] = np.fmax(gap[:, column], np.abs(value - comparison.low[:, column]))
-        noise = np.fmax(noise, np.where(gap < 1e-3 * comparison.scale + 1e-9 * natural, gap, 0.0))  # more is a jump
+        noise = np.fmax(noise, np.where(gap < JUMP * comparison.scale + 1e-9 * natural, gap, 0.0))
     feature = point.feature(arg)
     for column in columns:
-        reached = point.size * _reach(point, arg, int(elements[column])) / feature[elements[column]]
-        noise[:, column] += 64 * point.unit * np.abs(cotangents) @ reached
-        # A slope of exactly 0 may be one that is lost beside the largest output.
+        reached = _reach(point, arg, int(elements[column]))
+        noise[:, column] += 64 * point.unit * np.abs(cotangents) @ (point.size * reached) / feature[elements[column]]
+        # A slope of exactly 0, or of a constant, may be one that is lost beside the largest output.
         largest = np.abs(cotangents).max(1) * np.max(point.size, initial=0.0) / feature[elements[column]]
-        noise[:, column] += np.where(comparison.scale[:, column] == 0, 64 * point.unit * largest, 0.0)
+        lost = (comparison.scale[:, column] == 0) | (not reached.any())
+        noise[:, column] += np.where(lost, 64 * point.unit * largest, 0.0)
     return noise
 
 

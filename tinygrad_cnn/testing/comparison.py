@@ -8,6 +8,8 @@ import numpy as np
 
 from tinygrad_cnn.testing.differences import UNKNOWN, Array, Mask
 
+JUMP = 1e-5  # a gradient that changes by more than this part under a rounding of its inputs has jumped
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -40,6 +42,11 @@ class Comparison:
         gap = np.maximum(self.low - self.analytic, self.analytic - self.high)
         smallest = np.maximum(np.abs(self.low), np.abs(self.high)) * 1e-16 + 1e-300
         return np.where(np.isfinite(gap), gap / np.maximum(tolerance, smallest), np.inf)
+
+    def gross(self, floor: Array | float) -> Mask:
+        """So far beyond the bracket that no rounding can excuse it; `floor`: that of the largest terms anywhere."""
+        gap = np.maximum(self.low - self.analytic, self.analytic - self.high)
+        return ~(gap <= 2e1 * JUMP * self.scale + floor) & (self.error < UNKNOWN)
 
     @property
     def numeric(self) -> Array:

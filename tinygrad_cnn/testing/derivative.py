@@ -11,6 +11,7 @@ from tinygrad_cnn.testing.columns import judge_columns
 from tinygrad_cnn.testing.differences import ComplexStep, Exact, Oracle, OracleUnfit
 from tinygrad_cnn.testing.point import Point
 from tinygrad_cnn.testing.probing import judge_probes
+from tinygrad_cnn.testing.reports import Failure
 from tinygrad_cnn.testing.survey import choose
 from tinygrad_cnn.testing.ties import judge_ties
 
@@ -18,15 +19,21 @@ from tinygrad_cnn.testing.ties import judge_ties
 def check_adjoint(point: Point, wanted: tuple[int, ...]) -> None:
     """Judge each wanted argument, then all together where values are tied; findings go to the point's report."""
     wanted = tuple(arg for arg in wanted if point.inputs[arg].size and point.y.size)
+    if wanted and not point.finite.any():
+        message = "no output is finite at these inputs, so that there is nothing to judge; choose others"
+        point.report.failures.append(Failure("adjoint", message, kit=True))
+        return
     for arg in wanted:
         choice = choose(point, arg)
         point.report.failures.extend(choice.failures)
         try:
             _judge(point, arg, choice.oracle)
-        except OracleUnfit:
-            if point.settings.oracle == "complex":
-                raise
-            _judge(point, arg, point.richardson())
+        except OracleUnfit as error:
+            if point.settings.oracle in ("complex", "exact"):
+                name = point.subject.input_name(arg)
+                point.report.failures.append(Failure("oracle", f"oracle={point.settings.oracle!r} does not fit: {error}", arg, name))
+            else:
+                _judge(point, arg, point.richardson())
     if point.kinky and wanted and point.report.ok and point.subject.order == 1:
         judge_ties(point, wanted)
 

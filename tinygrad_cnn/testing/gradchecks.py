@@ -16,7 +16,7 @@ from tinygrad_cnn.testing.laws import CHECKS, LawEnv
 from tinygrad_cnn.testing.reports import GradcheckError, GradReport
 from tinygrad_cnn.testing.settings import Settings
 from tinygrad_cnn.testing.specs import spec_of
-from tinygrad_cnn.testing.subjects import Inputs, PairSubject, Subject, is_differentiable
+from tinygrad_cnn.testing.subjects import Inputs, PairSubject, RuleRaised, Subject, is_differentiable
 from tinygrad_cnn.testing.tensor_subjects import TensorSubject
 
 DEFAULT_CHECKS: tuple[str, ...] = (*CHECKS,)
@@ -183,13 +183,18 @@ def check_subject(
         )
     with np.errstate(all="ignore"):
         env = LawEnv(subject, _in_float64(subject, given), given, wanted, settings, report)
+        cause: BaseException | None = None
         for name in checks:
-            CHECKS[name](env)
+            try:
+                CHECKS[name](env)
+            except RuleRaised as error:
+                cause = error.__cause__
+                env.fail(name, f"the gradient raised {type(cause).__name__}: {cause}")
             report.laws.append(name)
             if not report.ok:
                 break
     if raise_ and not report.ok:
-        raise GradcheckError(report)
+        raise GradcheckError(report) from cause
     return report
 
 

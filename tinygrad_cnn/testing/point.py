@@ -58,7 +58,7 @@ class Point:
         """The slope of all outputs when the inputs move along these directions."""
         slope = oracle.slope(self.subject.path(self.inputs, moves))
         if isinstance(oracle, Exact) and (self.finite & (slope.error >= UNKNOWN)).any():
-            raise OracleUnfit("the function is not computed exactly after all")
+            raise OracleUnfit("the function is not linear along the step, or not computed exactly")
         self.kinky = self.kinky or not slope.smooth.all()
         return slope
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tinygrad_cnn.testing.columns import judge_columns
-from tinygrad_cnn.testing.comparison import Comparison
+from tinygrad_cnn.testing.comparison import JUMP, Comparison
 from tinygrad_cnn.testing.differences import Array, ComplexStep, Exact, Oracle, Slope
 from tinygrad_cnn.testing.directions import array_scale, balanced, spread_integers, value_classes
 from tinygrad_cnn.testing.point import Point, restricted
@@ -35,7 +35,7 @@ def judge_probes(point: Point, arg: int, oracle: Oracle) -> None:
         seen |= (probe.g != 0) | ~slope.smooth
         natural = 1e-3 * float(np.abs(probe.g) @ point.size)
         wrong, tolerance = point.verdict(probe.comparison, oracle)
-        if wrong.any() and not isinstance(oracle, Exact):
+        if wrong.any() and not isinstance(oracle, Exact) and not probe.comparison.gross(_floor(point, arg, probe)).any():
             wrong, tolerance = point.verdict(probe.comparison, oracle, _noise(point, oracle, arg, probe))
         if wrong.any() and not slope.smooth.all() and _right_nearby(point, oracle, {arg: u}, g):
             wrong[:] = False  # at a tie several gradients are right: the elements and the law of ties decide
@@ -105,14 +105,19 @@ def _right_nearby(point: Point, oracle: Oracle, moves: dict[int, Array], g: Arra
 def _noise(point: Point, oracle: Oracle, arg: int, probe: Probe) -> Array:
     """The accuracy this point allows; see `columns`."""
     noise = 0.0
-    limit = 1e-3 * float(probe.comparison.scale[0]) + 1e-9 * float(np.abs(probe.g) @ point.size)
+    limit = JUMP * float(probe.comparison.scale[0]) + 1e-9 * float(np.abs(probe.g) @ point.size)
     for sign in (1, -1):
         moved = take(point.jittered(sign), oracle, probe.moves, probe.g).comparison
         for a, b in ((moved.analytic, probe.comparison.analytic), (moved.low, probe.comparison.low)):
             gap = float(np.abs(a - b)[0])
-            noise = max(noise, gap if gap < limit else 0.0)  # more is a jump
+            noise = max(noise, gap if gap < limit else 0.0)
+    return np.asarray([noise]) + 64 * point.unit * _floor(point, arg, probe) / 1e-7
+
+
+def _floor(point: Point, arg: int, probe: Probe) -> float:
+    """A small part of the largest terms anywhere, on the scale of the steps."""
     steps = float((np.abs(probe.moves[arg]).reshape(-1) / point.feature(arg)).sum())
-    return np.asarray([noise + 64 * point.unit * steps * float(np.max(np.abs(probe.g) * point.size, initial=0.0))])
+    return 1e-7 * steps * float(np.max(np.abs(probe.g) * point.size, initial=0.0))
 
 
 def _localised(point: Point, arg: int, oracle: Oracle, probe: Probe) -> int:

@@ -133,7 +133,7 @@ def literal(value: Any) -> str:
         return repr(value)
     if value.size <= _LITERAL:
         text = repr(value.tolist()).replace("nan", "np.nan").replace("inf", "np.inf")
-        return f"np.array({text}, dtype=np.{value.dtype.name}).reshape{value.shape}"
+        return f"np.array({text}, dtype=np.{value.dtype.name}).reshape({value.shape})"
     return f"np.random.default_rng(0).standard_normal({value.shape}).astype(np.{value.dtype.name})"
 
 

@@ -47,6 +47,17 @@ class ErrorCase:
 
 
 @dataclass(frozen=True)
+class PointCase:
+    """A call with the values and gradients it must give, for upstream gradients of 1 or `g`; None: any gradient."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    y: np.ndarray
+    grads: tuple[np.ndarray | None, ...]
+    g: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
 class OpSpec:
     """How an op is tested; see `register_op`."""
 
@@ -62,6 +73,7 @@ class OpSpec:
     nondiff: tuple[int, ...] = ()
     supports_gradgrad: bool = True
     waive: Mapping[str, str] = field(default_factory=dict)
+    points: tuple[PointCase, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -136,6 +148,11 @@ def register_op(
     if isinstance(op, str) and op not in ops():
         raise ValueError(f"register_op: there is no op {op!r}; tc.ops() lists them")
     return register if op is None else register(op)
+
+
+def add_points(name: str, *points: PointCase) -> None:
+    """Add calls of a registered op whose values and gradients are conventions: at ties, kinks, infinities."""
+    _SPECS[name] = replace(_SPECS[name], points=(*_SPECS[name].points, *points))
 
 
 def cases() -> Mapping[str, OpSpec]:

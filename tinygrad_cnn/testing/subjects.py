@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,19 @@ from tinygrad_cnn.testing.differences import Array, Path
 
 Inputs = tuple[Any, ...]
 Grads = tuple[Any, ...]
+
+
+class RuleRaised(Exception):
+    """The gradient under test raised; its exception is the cause."""
+
+
+@contextmanager
+def rules_running() -> Iterator[None]:
+    """Turns what a rule raises into RuleRaised, to tell it from errors of the forward."""
+    try:
+        yield
+    except Exception as error:
+        raise RuleRaised from error
 
 
 class Subject(ABC):
@@ -102,9 +116,10 @@ class PairSubject(Subject):
         words = _parameter_names(rule)
         if "y" in words and "y" not in known:
             known = {**known, "y": self.value(inputs)}
-        if words and all(word in known for word in words):
-            return rule(*(known[word] for word in words))
-        return rule(known["g"], *inputs, **self.kwargs)
+        with rules_running():
+            if words and all(word in known for word in words):
+                return rule(*(known[word] for word in words))
+            return rule(known["g"], *inputs, **self.kwargs)
 
     def input_name(self, position: int) -> str:
         return self.words[position] if position < len(self.words) else f"input {position}"

@@ -15,7 +15,7 @@ from tinygrad_cnn.core import gradients, tape
 from tinygrad_cnn.core.op import Op
 from tinygrad_cnn.core.tensor import Tensor
 from tinygrad_cnn.testing.directions import feature_scale
-from tinygrad_cnn.testing.subjects import Grads, Inputs, Subject, is_differentiable
+from tinygrad_cnn.testing.subjects import Grads, Inputs, Subject, is_differentiable, rules_running
 
 
 _FEATURES = 128.0  # how much finer than its inputs' scale a saturating function may vary: tanh at 20 does on that of 1
@@ -81,7 +81,9 @@ class TensorSubject(Subject):
         found: Sequence[Any] = [None] * len(places)
         if pairs:
             ys, parts = zip(*pairs, strict=True)
-            found = gradients.grad(ys, places, parts, retain_graph=keep or create, create_graph=create, allow_unused=True)
+            keep = keep or create
+            with rules_running():
+                found = gradients.grad(ys, places, parts, retain_graph=keep, create_graph=create, allow_unused=True)
         by_position = dict(zip(self.wanted, found, strict=True))
         ordered = [by_position.get(i) for i in range(len(leaves))]
         return tuple(d if d is None or create else d.data for d in ordered)
@@ -138,9 +140,8 @@ class GradientSubject(Subject):
         ]
         found: Sequence[Any] = [None] * len(places)
         if pairs:
-            found = gradients.grad(
-                [d for d, _ in pairs], places, [part for _, part in pairs], allow_unused=True
-            )
+            with rules_running():
+                found = gradients.grad([d for d, _ in pairs], places, [part for _, part in pairs], allow_unused=True)
         by_position = dict(zip((*self.base.wanted, self.count), found, strict=True))
         ordered = [by_position.get(i) for i in range(len(inputs))]
         return tuple(None if d is None else d.data for d in ordered)
@@ -152,9 +153,9 @@ class GradientSubject(Subject):
         parts = _split_tensor(weight, outputs)
         pairs = [(y, part) for y, part in zip(outputs, parts, strict=True) if y.requires_grad]
         if pairs:
-            found = gradients.grad(
-                [y for y, _ in pairs], places, [part for _, part in pairs], create_graph=True, allow_unused=True
-            )
+            ys, weights = [y for y, _ in pairs], [part for _, part in pairs]
+            with rules_running():
+                found = gradients.grad(ys, places, weights, create_graph=True, allow_unused=True)
         by_position = dict(zip(self.base.wanted, found, strict=True))
         return [by_position.get(i) for i in range(len(leaves))]
 
