@@ -105,9 +105,10 @@ def points(env: CaseEnv) -> None:
     """At ties, kinks and infinities, where differences say nothing, values and gradients are those of the convention."""
     for point in env.spec.points:
         wanted = tuple(i for i, d in enumerate(point.grads) if d is not None)
-        subject = TensorSubject(env.spec.function, point.kwargs, wanted, env.spec.name, env.subject.words)
-        at = LawEnv(subject, point.args, point.args, wanted, env.settings, env.report)
-        y = CaseEnv(env.spec, OpCase(point.args, point.kwargs), subject, point.args, wanted, env.settings, env.report).call(point.args)
+        subject = TensorSubject(env.spec.function, point.kwargs, wanted, env.spec.name)
+        case = OpCase(point.args, point.kwargs)
+        here = CaseEnv(env.spec, case, subject, point.args, wanted, env.settings, env.report)
+        at, y = here.laws(), here.call(point.args)
         if not _close(y, point.y) or (y.dtype.kind == "f") != (point.y.dtype.kind == "f"):
             at.fail("points", f"{_called(point)} gives {_listed(y)}, the convention is {_listed(point.y)}")
             return

@@ -14,6 +14,7 @@ from tinygrad_cnn.testing.catalog import (
     reduction,
     resampling,
     shape,
+    singular_points,
 )
 
 INTERNAL = {
@@ -32,4 +33,5 @@ __all__ = [
     "reduction",
     "resampling",
     "shape",
+    "singular_points",
 ]
