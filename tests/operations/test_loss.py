@@ -205,3 +205,14 @@ def test_dtypes_stay(dtype):
         a = tc.tensor(x, requires_grad=True)
         f(a, [0, 1], np.ones(3)).backward()
         assert a.grad.dtype == dtype
+
+
+def test_python_numbers_as_weights_take_the_dtype_of_the_input():
+    for dtype in ("float32", "float64"):
+        x = np.array([0.5, -1.0], dtype)
+        y, expected = (
+            F.binary_cross_entropy_with_logits(x, x * 0 + 1, w, pos_weight=v)
+            for w, v in ((2.0, [3, 0.5]), (np.array(2.0, dtype), np.array([3, 0.5], dtype)))
+        )
+        assert y.dtype == dtype
+        assert y.item() == expected.item()

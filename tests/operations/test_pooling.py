@@ -165,6 +165,13 @@ def test_empty_batches_and_channels(shape):
     assert z.shape == shape
 
 
+def test_unpool_of_a_pixel_written_twice_keeps_the_last_write_whatever_the_memory_order():
+    y, indices = np.array([[[[-1.0, -4.0]]]]), np.array([[[[1, 1]]]])
+    for a in (y, np.flip(np.flip(y).copy())):
+        for i in (indices, np.flip(np.flip(indices).copy())):
+            np.testing.assert_array_equal(max_unpool2d(a, i, 2).data, [[[[0, -4, 0, 0], [0, 0, 0, 0]]]])
+
+
 def test_unpool_of_a_pixel_written_twice_is_still_adjoint():
     y, indices = leaf(np.array([[[[2.0, 3.0]]]])), np.array([[[[1, 1]]]])
     z = max_unpool2d(y, indices, (1, 2), (1, 1))

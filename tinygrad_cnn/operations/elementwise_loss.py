@@ -195,6 +195,8 @@ def _pair(name: str, a: Any, b: Any) -> tuple[Tensor, Tensor]:
 def _factor(name: str, what: str, factor: Any, x: Tensor) -> Tensor | None:
     if factor is None:
         return None
+    if not isinstance(factor, Tensor | np.ndarray):  # Python's numbers are weak
+        factor = Tensor(factor, dtype=x.dtype if x.dtype.kind in "fc" else None)
     factor = as_tensor(factor)
     if factor.ndim > x.ndim or any(n not in (1, m) for n, m in zip(factor.shape[::-1], x.shape[::-1], strict=False)):
         raise ShapeError(f"{name}: {what} of shape {factor.shape} does not broadcast to the input's {x.shape}")

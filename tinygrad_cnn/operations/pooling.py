@@ -356,9 +356,10 @@ def _binned(x: Tensor, output: Sequence[int], reduce: Any) -> Tensor:
 
 
 def _unpool(x: Array, indices: Array, size: tuple[int, ...]) -> tuple[Array, Array]:
-    flat = indices.reshape(*x.shape[:2], math.prod(x.shape[2:]))
+    # Contiguous, for NumPy writes in memory order: which of two writes to one pixel stays must not depend on it.
+    flat = np.ascontiguousarray(indices.reshape(*x.shape[:2], math.prod(x.shape[2:])))
     plane = np.zeros((*x.shape[:2], math.prod(size)), x.dtype)
-    np.put_along_axis(plane, flat, x.reshape(flat.shape), 2)
+    np.put_along_axis(plane, flat, np.ascontiguousarray(x.reshape(flat.shape)), 2)
     writer = np.zeros(plane.shape, np.int64)
     np.put_along_axis(writer, flat, np.broadcast_to(np.arange(flat.shape[2]), flat.shape), 2)
     last = np.take_along_axis(writer, flat, 2) == np.arange(flat.shape[2])  # of writers to one pixel the last stays
