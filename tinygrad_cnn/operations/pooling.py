@@ -17,7 +17,7 @@ from tinygrad_cnn.kernels.pooling import Window
 from tinygrad_cnn.operations.elementwise import where
 from tinygrad_cnn.operations.geometry import as_tensor, check_fits, check_image, extents, paddings, per_axis
 from tinygrad_cnn.operations.indexing import take_along_axis
-from tinygrad_cnn.operations.shape import cat
+from tinygrad_cnn.operations.shape import cat, in_order, memory_order, reshape
 
 # ---- records: option window is a `Window`, size the spatial lengths of the image --------------------------------
 
@@ -355,7 +355,7 @@ def _binned(x: Tensor, output: Sequence[int], reduce: Any) -> Tensor:
 # ---- unpooling -------------------------------------------------------------------------------------------------
 
 
-def _unpool(x: Array, indices: Array, size: tuple[int, ...]) -> tuple[Array, Array]:
+def _unpool(x: Array, indices: Array, size: tuple[int, ...]) -> tuple[Array, Array, Any]:
     # Contiguous, for NumPy writes in memory order: which of two writes to one pixel stays must not depend on it.
     flat = np.ascontiguousarray(indices.reshape(*x.shape[:2], math.prod(x.shape[2:])))
     plane = np.zeros((*x.shape[:2], math.prod(size)), x.dtype)
@@ -363,21 +363,26 @@ def _unpool(x: Array, indices: Array, size: tuple[int, ...]) -> tuple[Array, Arr
     writer = np.zeros(plane.shape, np.int64)
     np.put_along_axis(writer, flat, np.broadcast_to(np.arange(flat.shape[2]), flat.shape), 2)
     last = np.take_along_axis(writer, flat, 2) == np.arange(flat.shape[2])  # of writers to one pixel the last stays
-    return channels_first(channels_last(plane.reshape(*x.shape[:2], *size))), last.reshape(x.shape)
+    layout = memory_order(x)
+    return (
+        channels_first(channels_last(plane.reshape(*x.shape[:2], *size))),
+        in_order(last.reshape(x.shape), layout),
+        layout,
+    )
 
 
-def _unpool_rule(g: Tensor, indices: Tensor, last: Tensor) -> Tensor:
+def _unpool_rule(g: Tensor, indices: Tensor, last: Tensor, layout: Any) -> Tensor:
     flat = g.reshape(*g.shape[:2], math.prod(g.shape[2:]))
     places = indices.data.reshape(*g.shape[:2], math.prod(indices.shape[2:]))
     picked = take_along_axis(flat, indices=places, axis=2)
-    return where(last, picked.reshape(indices.shape), 0.0)
+    return where(last, reshape(picked, shape=indices.shape, order=layout), 0.0)
 
 
 _max_unpool2d = op(
     "max_unpool2d",
     lambda x, indices, *, size: _unpool(x, indices, size),
     {"x": _unpool_rule},
-    aux={"last": None},
+    aux={"last": None, "layout": None},
     doc="Each element at its row-major index in planes of zeros.",
 )
 
