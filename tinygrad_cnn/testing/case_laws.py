@@ -48,10 +48,13 @@ class CaseEnv:
 
 
 def reference(env: CaseEnv) -> None:
-    """The forward equals a naive reference: by ==, where both compute with small integers."""
+    """The forward equals a naive reference, in its dtype: by ==, where both compute with small integers."""
     assert env.spec.ref is not None
     found = env.call(env.inputs)
     expected = np.asarray(env.spec.ref(*env.inputs, **env.case.kwargs))
+    if found.dtype.kind == expected.dtype.kind == "f" and found.dtype != expected.dtype:
+        env.laws().fail("reference", f"the output is {found.dtype}, the reference's {expected.dtype}")
+        return
     floats = [x for x in env.inputs if is_differentiable(x)]
     whole = env.spec.kind in ("multilinear", "piecewise_linear") and all(on_grid(x) for x in floats)
     exact = found.dtype.kind != "f" or (whole and on_grid(expected, 2**16, 2.0**40))
@@ -102,7 +105,7 @@ def _shown(wrong: ErrorCase) -> str:
 
 
 def points(env: CaseEnv) -> None:
-    """At ties, kinks and infinities, where differences say nothing, values and gradients are those of the convention."""
+    """At ties, kinks and infinities, where differences say nothing, values and gradients are the convention's."""
     for point in env.spec.points:
         wanted = tuple(i for i, d in enumerate(point.grads) if d is not None)
         subject = TensorSubject(env.spec.function, point.kwargs, wanted, env.spec.name)
@@ -116,7 +119,9 @@ def points(env: CaseEnv) -> None:
         for arg in wanted:
             found = np.zeros(np.shape(point.args[arg])) if grads[arg] is None else grads[arg]
             if not _close(found, point.grads[arg]):
-                message = f"{_called(point)} has the gradient {_listed(found)}, the convention is {_listed(point.grads[arg])}"
+                message = (
+                    f"{_called(point)} has the gradient {_listed(found)}, the convention is {_listed(point.grads[arg])}"
+                )
                 at.fail("points", message, arg)
                 return
 
@@ -156,7 +161,7 @@ def dtype(env: CaseEnv) -> None:
 
 
 def order(env: CaseEnv) -> None:
-    """Images that lie channels-last in memory come out so, and so do their gradients; else every later op pays for it."""
+    """Images that lie channels-last in memory come out so, and so do their gradients; else later ops pay for it."""
     x = env.inputs[0] if env.inputs else None
     if env.spec.name in _MOVES or not isinstance(x, np.ndarray) or x.ndim != 4 or not x.size or 0 not in env.wanted:
         return
@@ -172,7 +177,20 @@ def order(env: CaseEnv) -> None:
 
 
 # Ops whose result has other axes than their input, so that "channels-last" has no meaning for it.
-_MOVES = frozenset({"transpose", "conv2d_weight_gradient", "matmul", "getitem", "scatter", "broadcast_to", "reshape", "sum_to", "linear"})
+_MOVES = frozenset(
+    [
+        "transpose",
+        "conv2d_weight_gradient",
+        "matmul",
+        "getitem",
+        "scatter",
+        "broadcast_to",
+        "reshape",
+        "sum_to",
+        "linear",
+        "einsum",
+    ]
+)
 
 
 def _channels_last(x: np.ndarray) -> np.ndarray:
@@ -181,7 +199,7 @@ def _channels_last(x: np.ndarray) -> np.ndarray:
 
 def _is_channels_last(x: np.ndarray) -> bool:
     """Strides of axes of length 1 mean nothing."""
-    strides = [s for s, n in zip((x.strides[i] for i in (0, 2, 3, 1)), (x.shape[i] for i in (0, 2, 3, 1)), strict=True) if n > 1]
+    strides = [x.strides[i] for i in (0, 2, 3, 1) if x.shape[i] > 1]
     return strides == sorted(strides, reverse=True)
 
 

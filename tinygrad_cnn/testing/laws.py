@@ -1,6 +1,6 @@
 """The laws that hold for every operation, beside the adjoint: each is a function that looks and reports what it found.
 
-None of them needs to know what the function computes; most need no tolerance. `CHECKS` names them all.
+None of them needs to know what the function computes; most need no tolerance. `tensor_laws` adds those about the tape, and names them all.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from tinygrad_cnn.testing.differences import Array
 from tinygrad_cnn.testing.directions import feature_scale, jittered, on_grid, spread_integers
 from tinygrad_cnn.testing.point import Point
 from tinygrad_cnn.testing.reports import Failure, GradReport
-from tinygrad_cnn.testing.subjects import Grads, Inputs, Subject, is_differentiable
 from tinygrad_cnn.testing.settings import Settings
+from tinygrad_cnn.testing.subjects import Grads, Inputs, Subject, is_differentiable
 
 
 @dataclass
@@ -53,7 +53,7 @@ class LawEnv:
 
     @cached_property
     def rounding(self) -> float:
-        """How much output and gradients change, relative to their largest value, when inputs change by a few roundings."""
+        """How much output and gradients change, relative to the largest, when inputs change by a few roundings."""
         g, worst = self.upstream(), 0.0
         floats = {i: x for i, x in enumerate(self.inputs) if is_differentiable(x) and x.size}
         moved = jittered(floats, self.rng, float(np.finfo(g.dtype).eps))
@@ -139,8 +139,8 @@ def adjoint(env: LawEnv) -> None:
     if report.ok and report.inconclusive > 0.2 * report.comparisons:
         env.fail(
             "adjoint",
-            f"inconclusive: {report.inconclusive} of {report.comparisons} comparisons could not be judged, the function is "
-            "too rough or too noisy here; choose other inputs",
+            f"inconclusive: {report.inconclusive} of {report.comparisons} comparisons could not be judged, the function "
+            "is too rough or too noisy here; choose other inputs",
             kit=True,
         )
 
@@ -172,20 +172,24 @@ def linear(env: LawEnv) -> None:
         factors += [(1 + 2.0**-24, rounding)] if env.subject.order == 1 else []
     for c, slack in factors:
         scaled = tuple(None if d is None else c * np.asarray(d) for d in one)
-        env.compare_grads("linear", f"B({c:.8g} g) is not {c:.8g} B(g)", env.subject.grads(env.inputs, c * g), scaled, slack)
+        env.compare_grads(
+            "linear", f"B({c:.8g} g) is not {c:.8g} B(g)", env.subject.grads(env.inputs, c * g), scaled, slack
+        )
     two = env.subject.grads(env.inputs, h)
-    both = tuple(None if a is None or b is None else np.asarray(a) + np.asarray(b) for a, b in zip(one, two, strict=True))
+    both = tuple(
+        None if a is None or b is None else np.asarray(a) + np.asarray(b) for a, b in zip(one, two, strict=True)
+    )
     slack = 0.0 if env.exact else rounding
     env.compare_grads("linear", "B(g + h) is not B(g) + B(h)", env.subject.grads(env.inputs, g + h), both, slack)
 
 
 def zero(env: LawEnv) -> None:
-    """G3: B(0) = 0, exactly, wherever the gradient is finite at all."""
+    """G3, G12: B(0) = 0, exactly, wherever the gradient is finite at all; and of no outputs it is 0 everywhere."""
     g = env.upstream()
     usual = env.subject.grads(env.inputs, g)
     for arg, grad in enumerate(env.subject.grads(env.inputs, np.zeros_like(g))):
         if arg in env.wanted and grad is not None:
-            finite = np.isfinite(usual[arg]) if usual[arg] is not None else np.ones(np.shape(grad), bool)
+            finite = np.isfinite(usual[arg]) if usual[arg] is not None and g.size else np.ones(np.shape(grad), bool)
             env.compare("zero", "B(0) is not 0", arg, np.where(finite, grad, 0.0), np.zeros(np.shape(grad)))
 
 
@@ -230,7 +234,7 @@ def layout(env: LawEnv) -> None:
     env.compare_grads("layout", "another gradient for a broadcast, read-only g", found, expected, slack)
 
 
-CHECKS: dict[str, Law] = {
+ARRAY_LAWS: dict[str, Law] = {
     "pure": pure,
     "repeat": repeat,
     "form": form,

@@ -1,4 +1,4 @@
-"""The cases of every built-in op, by family: how it is called, what kind of function it is, a reference, what it refuses.
+"""The cases of every built-in op, by family: how it is called, what kind it is of, a reference, what it refuses.
 
 References are plain NumPy or the loops of `naive`; none imports the kernels. Importing this package registers all.
 """
@@ -15,6 +15,7 @@ from tinygrad_cnn.testing.catalog import (
     resampling,
     shape,
     singular_points,
+    stateful,
 )
 
 INTERNAL = {
@@ -34,4 +35,5 @@ __all__ = [
     "resampling",
     "shape",
     "singular_points",
+    "stateful",
 ]

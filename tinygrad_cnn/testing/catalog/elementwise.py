@@ -45,7 +45,11 @@ def _both_grids(d: Draw) -> OpCase:
 for _name, _ref in (("add", lambda a, b: a + b), ("sub", lambda a, b: a - b), ("mul", lambda a, b: a * b)):
     register_op(_name, case=_binary(Draw.ints), kind="multilinear", ref=_ref, errors=refuses_shapes(_name))
 register_op(
-    "div", case=_binary(Draw.smooth, Draw.positive), kind="analytic", ref=lambda a, b: a / b, errors=refuses_shapes("div")
+    "div",
+    case=_binary(Draw.smooth, Draw.positive),
+    kind="analytic",
+    ref=lambda a, b: a / b,
+    errors=refuses_shapes("div"),
 )
 register_op("neg", case=_unary(Draw.ints), kind="multilinear", ref=lambda x: 0 - x, errors=refuses_objects("neg"))
 register_op(
@@ -92,7 +96,9 @@ register_op(
     "clip",
     case=_clip_case,
     kind="piecewise_linear",
-    ref=lambda x, low, high: np.minimum(np.maximum(x, -np.inf if low is None else low), np.inf if high is None else high),
+    ref=lambda x, low, high: np.minimum(
+        np.maximum(x, -np.inf if low is None else low), np.inf if high is None else high
+    ),
     errors=refuses_objects("clip"),
 )
 
@@ -145,13 +151,15 @@ _GRID: dict[str, tuple[Values, Callable[..., Any]]] = {
 for _name, (_values, _ref) in _GRID.items():
     register_op(_name, case=_unary(_values), kind="piecewise_linear", ref=_ref, errors=refuses_objects(_name))
 
-register_op("zeros_like", case=_unary(Draw.ints), kind="multilinear", ref=lambda x: x * 0, errors=refuses_objects("zeros_like"))
+register_op(
+    "zeros_like", case=_unary(Draw.ints), kind="multilinear", ref=lambda x: x * 0, errors=refuses_objects("zeros_like")
+)
 register_op("clone", case=_unary(Draw.ints), kind="multilinear", ref=lambda x: x, errors=refuses_objects("clone"))
 register_op(
     "astype",
     case=_unary(Draw.ints, dtype=lambda d: d.choice(("float64", "float32"))),
     kind="multilinear",
-    ref=lambda x, dtype: x,
+    ref=lambda x, dtype: x.astype(dtype),
     errors=refuses_objects("astype", dtype="float32"),
     waive={"dtype": "its output has the dtype that was asked for"},
 )
@@ -165,7 +173,9 @@ def _option(name: str, *values: Any) -> dict[str, Callable[[Draw], Any]]:
     return {name: lambda d: d.choice(values)}
 
 
-def _activation(name: str, kind: str, values: Values, ref: Callable[..., Any], **options: Callable[[Draw], Any]) -> None:
+def _activation(
+    name: str, kind: str, values: Values, ref: Callable[..., Any], **options: Callable[[Draw], Any]
+) -> None:
     errors: Errors = refuses_objects(name)
     register_op(name, case=_unary(values, **options), kind=kind, ref=ref, errors=errors)
 
@@ -238,8 +248,14 @@ def _extreme(d: Draw, shape: tuple[int, ...]) -> np.ndarray:
     return d.rng.choice([0.0, 1.0, np.inf, -np.inf, np.nan], shape)
 
 
-register_op("isinf", case=_unary(_extreme), ref=lambda x: np.abs(x) == np.inf, nondiff=(0,), errors=refuses_objects("isinf"))
+register_op(
+    "isinf", case=_unary(_extreme), ref=lambda x: np.abs(x) == np.inf, nondiff=(0,), errors=refuses_objects("isinf")
+)
 register_op("isnan", case=_unary(_extreme), ref=lambda x: x != x, nondiff=(0,), errors=refuses_objects("isnan"))
 register_op(
-    "isfinite", case=_unary(_extreme), ref=lambda x: np.abs(x) < np.inf, nondiff=(0,), errors=refuses_objects("isfinite")
+    "isfinite",
+    case=_unary(_extreme),
+    ref=lambda x: np.abs(x) < np.inf,
+    nondiff=(0,),
+    errors=refuses_objects("isfinite"),
 )

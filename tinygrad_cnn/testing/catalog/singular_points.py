@@ -71,10 +71,10 @@ def _unary() -> Iterator[tuple[str, PointCase]]:
     x, y = [-inf, -1, -0.0, 0, 1, inf, nan], [0, 0, 0, 0, 1, inf, nan]
     for g in (1.0, inf):  # what is not passed on is 0, not 0 * inf
         yield "relu", PointCase((_array(x),), {}, _array(y), (_array([0, 0, 0, 0, g, g, g]),), np.full(7, g))
-    yield "clip", PointCase((_array([-2, -1, 0, 1, 2]), -1.0, 1.0), {}, _array([-1, -1, 0, 1, 1]), (_array([0, 1, 1, 1, 0]),))
-    x = [inf, 1]
+    x, y = [-2, -1, 0, 1, 2], [-1, -1, 0, 1, 1]
+    yield "clip", PointCase((_array(x), -1.0, 1.0), {}, _array(y), (_array([0, 1, 1, 1, 0]),))
     kept = {"mask": np.array([False, True]), "scale": 2.0}
-    yield "dropout", PointCase((_array(x),), kept, _array([0, 2]), (_array([0, inf]),), _array([inf, inf]))
+    yield "dropout", PointCase((_array([inf, 1]),), kept, _array([0, 2]), (_array([0, inf]),), _array([inf, inf]))
 
 
 def _binary() -> Iterator[tuple[str, PointCase]]:
@@ -111,10 +111,9 @@ def _rows() -> Iterator[tuple[str, PointCase]]:
         yield name, PointCase((np.ones((0, 3)), nothing[:0]), {}, _array(0), (np.zeros((0, 3)),))
     yield "nll_loss", PointCase((_array([[-inf, -1]]), np.array([1])), {}, _array(1), (_array([[0, -1]]),))
     logits, target = _array([-1e4, 1e4, -1e4, 1e4]), _array([0, 1, 1, 0])
-    yield "binary_cross_entropy_with_logits", PointCase(
-        (logits, target), {"reduction": "sum"}, _array(2e4), (_array([0, 0, -1, 1]),)
-    )
-    yield "kl_div", PointCase((_array([-1, -1]), _array([0, 1])), {"reduction": "sum"}, _array(1), (_array([0, -1]),))
+    name, total = "binary_cross_entropy_with_logits", {"reduction": "sum"}
+    yield name, PointCase((logits, target), total, _array(2e4), (_array([0, 0, -1, 1]),))
+    yield "kl_div", PointCase((_array([-1, -1]), _array([0, 1])), total, _array(1), (_array([0, -1]),))
 
 
 def _pools() -> Iterator[tuple[str, PointCase]]:

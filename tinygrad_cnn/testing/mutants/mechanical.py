@@ -70,7 +70,9 @@ def _of_gradient(op: Op, position: int, where: str) -> Iterator[Mutant]:
         for bug, body in ARRAYS.items():
             if "saved" in bug and not asked & {"y", *op.inputs, *op.aux} - {"layout"}:
                 continue
-            yield make(f"{where}: {bug}", "side effect", vjp=op.vjp, fast=rewriting.with_fast_rule(op, position, body()))
+            yield make(
+                f"{where}: {bug}", "side effect", vjp=op.vjp, fast=rewriting.with_fast_rule(op, position, body())
+            )
         yield make(f"{where}: only the recorded one scaled by 1.01", "two forms", fast=_fast(op),
                    vjp=rewriting.with_gradient(op, position, GRADIENTS["scaled by 1.01"]))  # fmt: skip
         yield make(f"{where}: only the unrecorded one scaled by 1.01", "two forms", vjp=op.vjp,
@@ -334,7 +336,10 @@ STRETCHING = frozenset(
 )
 
 
-FLAT = frozenset({"sign", "floor", "ceil", "round", "zeros_like"})  # ops whose gradient is 0: any multiple of it is right
+FLAT = frozenset(
+    {"sign", "floor", "ceil", "round", "zeros_like"}
+)  # ops whose gradient is 0: any multiple of it is right
+
 
 def _fast(op: Op) -> Any:
     """The op's own rules on arrays, or its vjp on arrays."""

@@ -120,11 +120,13 @@ def _on_arrays(rule: Rule) -> Rule:
     def function(*values: Any) -> Any:
         with tape.no_grad():
             given = [Tensor._wrap(v.view(), None) if isinstance(v, np.ndarray) else v for v in values]
-            found = rule.function(*given[: len(rule.names)], **dict(zip(rule.keyword_names, given[len(rule.names) :])))
+            keywords = dict(zip(rule.keyword_names, given[len(rule.names) :], strict=True))
+            found = rule.function(*given[: len(rule.names)], **keywords)
         return _array(found) if rule.position is not None else [None if d is None else _array(d) for d in found]
 
-    function.__signature__ = _parameters((*rule.names, *rule.keyword_names))  # type: ignore[attr-defined]
-    return Rule("fast", function, rule.position, (*rule.names, *rule.keyword_names), (), False, False)
+    names = (*rule.names, *rule.keyword_names)
+    function.__signature__ = _parameters(names)  # type: ignore[attr-defined]
+    return Rule("fast", function, rule.position, names, (), False, False)
 
 
 def _parameters(names: Sequence[str]) -> inspect.Signature:
