@@ -161,7 +161,10 @@ class Op:
             return None
         saved = plan.save(arrays, out, aux) if plan.saves else ()
         node = Node(self, plan, tuple(places), saved, options, out, state.path)
-        if out.base is not None or any(out is array for array in arrays):
+        shares = out.base is not None
+        for array in arrays:
+            shares = shares or array is out
+        if shares:
             memory = tape.owner(out)
             node.is_view = any(isinstance(a, np.ndarray) and tape.owner(a) is memory for a in arrays)
         return node
@@ -213,26 +216,34 @@ class Op:
                 f"{self.name}: what was saved for backward was freed by an earlier backward; pass retain_graph=True to "
                 "the first call, or compute the output again"
             )
-        grads: list[Any] = [None] * len(node.parents)
+        parents = node.parents
+        grads: list[Any] = [None] * len(parents)
+        bare = [g, *node.saved]
+        if plan.option_names:
+            bare += [node.options[name] for name in plan.option_names]
         views: Sequence[Any] | None = None
-        bare = [g, *node.saved, *(node.options[name] for name in plan.option_names)]
-        for rule in plan.rules if create or not plan.fast else plan.fast:
-            if needed is not None and rule.position is not None and node.parents[rule.position] not in needed:
+        on_arrays = bool(plan.fast) and not create
+        for rule in plan.fast if on_arrays else plan.rules:
+            position = rule.position
+            if needed is not None and position is not None and parents[position] not in needed:
                 continue
-            if not create and (rule.plain or plan.fast):
+            if on_arrays or (rule.plain and not create):
                 result = self._run(rule, bare, node)
             else:
                 views = Reconnected(plan, node, bare, create) if views is None else views
                 result = self._run(rule, views, node)
-            if rule.position is None:
+            if position is None:
                 self._spread(rule, result, grads)
             else:
-                grads[rule.position] = result
-        for position, (d, parent) in enumerate(zip(grads, node.parents, strict=True)):
+                grads[position] = result
+        for position, parent in enumerate(parents):
+            d = grads[position]
             if parent is None:
                 grads[position] = None
-            elif d is not None:
-                grads[position] = self._fitted(d, parent, node, position, create)
+            elif type(d) is not np.ndarray or d.shape != parent.shape or d.dtype != parent.dtype:
+                grads[position] = None if d is None else self._fitted(d, parent, node, position, create)
+            elif create:
+                grads[position] = Tensor(d)
         if STATE.get().anomaly:
             for position, d in enumerate(grads):
                 if d is not None:
@@ -246,8 +257,8 @@ class Op:
                 named = {name: values[i] for name, i in rule.keywords}
                 if rule.takes_options:
                     named = {**node.options, **named}
-                return rule.function(*[values[i] for i in rule.arguments], **named)
-            return rule.function(*[values[i] for i in rule.arguments])
+                return rule.function(*rule.pick(values), **named)
+            return rule.function(*rule.pick(values))
         except Exception as error:
             where = f" at {node.path}" if node.path else ""
             error.add_note(f"in the {rule.kind} rule of op {self.name!r}{where}, whose output has shape {node.shape}")

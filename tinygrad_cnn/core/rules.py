@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dis
 import inspect
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import CodeType
@@ -120,7 +121,7 @@ class Rule:
     keyword_names: tuple[str, ...]  # asked for by keyword
     takes_options: bool
     plain: bool
-    arguments: tuple[int, ...] = ()  # places in [g, *saved, *options]; filled in by a Plan
+    pick: Callable[[Sequence[Any]], tuple[Any, ...]] = tuple  # its arguments out of [g, *saved, *options]; by a Plan
     keywords: tuple[tuple[str, int], ...] = ()
 
 
@@ -195,6 +196,7 @@ class Plan:
     origins: tuple[tuple[str, int, Any], ...]  # (kind, position, function of an auxiliary output)
     option_names: tuple[str, ...]
     saves_arrays: bool
+    pick: Callable[[Sequence[Any]], tuple[Any, ...]] | None = None  # saved arrays out of (*inputs, output, *aux)
     aux_arguments: dict[int, tuple[int, ...]] = field(default_factory=dict)
     aux_options: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
@@ -221,6 +223,7 @@ class Plan:
             saved_names=saved_names,
             origins=tuple(origins.values()),
             option_names=option_names,
+            pick=_picking_origins(signature, tuple(origins.values())),
             saves_arrays=any(kind != "shape" for kind, _, _ in origins.values()),
             aux_arguments={index[a] - 1: tuple(index[i] for i in needs[0]) for a, needs in aux_needs.items()},
             aux_options={index[a] - 1: needs[1] for a, needs in aux_needs.items()},
@@ -228,18 +231,16 @@ class Plan:
 
     def save(self, arrays: list[Any], out: np.ndarray, aux: tuple[Any, ...]) -> tuple[Any, ...]:
         """What backward will need of this call, in the order of `saved_names`."""
+        if self.pick is not None:
+            return self.pick((*arrays, out, *aux))
         saved: list[Any] = []
         for kind, position, _ in self.origins:
-            if kind == "input":
-                saved.append(arrays[position])
-            elif kind == "output":
-                saved.append(out)
-            elif kind == "shape":
+            if kind == "shape":
                 saved.append(np.shape(arrays[position]) if position >= 0 else tuple(np.shape(a) for a in arrays))
-            elif kind == "aux":
-                saved.append(aux[position])
-            else:
+            elif kind == "inputs":
                 saved.append(tuple(arrays))
+            else:
+                saved.append(arrays[position] if kind == "input" else out if kind == "output" else aux[position])
         return tuple(saved)
 
 
@@ -261,9 +262,29 @@ def _origins(signature: Signature) -> dict[str, tuple[str, int, Any]]:
 def _resolved(rule: Rule, index: dict[str, int]) -> Rule:
     return Rule(
         rule.kind, rule.function, rule.position, rule.names, rule.keyword_names, rule.takes_options, rule.plain,
-        arguments=tuple(index[n] for n in rule.names),
+        pick=_picking([index[n] for n in rule.names]),
         keywords=tuple((n, index[n]) for n in rule.keyword_names),
     )  # fmt: skip
+
+
+def _picking_origins(
+    signature: Signature, origins: Sequence[tuple[str, int, Any]]
+) -> Callable[[Sequence[Any]], tuple[Any, ...]] | None:
+    """The quick way to save, if whole arrays of an op with a fixed number of inputs are all there is to save."""
+    if signature.variadic or any(kind in ("shape", "inputs") for kind, _, _ in origins):
+        return None
+    before = {"input": 0, "output": len(signature.inputs), "aux": len(signature.inputs) + 1}
+    return _picking([before[kind] + position for kind, position, _ in origins])
+
+
+def _picking(places: Sequence[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+    """A function that picks these places out of a sequence; always a tuple, unlike `itemgetter`."""
+    if len(places) > 1:
+        return operator.itemgetter(*places)
+    if not places:
+        return lambda values: ()
+    only = places[0]
+    return lambda values: (values[only],)
 
 
 def _aux_parameters(signature: Signature, aux: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -35,8 +35,10 @@ def _matmul(a: Any, b: Any) -> np.ndarray:
             f"matmul: shapes {a.shape} and {b.shape} do not fit: the last axis of a has length {inner[0]}, "
             f"the {'second to last' if b.ndim > 1 else 'only'} axis of b {inner[1]}"
         )
-    if a.dtype.kind == b.dtype.kind == "f":
+    if a.dtype != b.dtype and a.dtype.kind == b.dtype.kind == "f":
         refuse_mixed_dtypes("matmul", a=a, b=b)
+    if a.ndim <= 2 and b.ndim <= 2:
+        return products.matmul(a, b)
     try:
         np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     except ValueError:
@@ -63,8 +65,24 @@ def _right_rule(g: Tensor, a: Tensor, b_shape: Any) -> Tensor:
     return matmul(a.mT, g)
 
 
-matmul = op("matmul", _matmul, (_left_rule, _right_rule), broadcasts=True,
-            doc="The matrix product a @ b; leading axes are batches and broadcast.")  # fmt: skip
+def _left_rule_on_arrays(g: np.ndarray, b: np.ndarray, a_shape: tuple[int, ...]) -> np.ndarray:
+    if b.ndim == 1:
+        return g[..., np.newaxis] * b
+    if len(a_shape) == 1:
+        return products.matmul(b, g[..., np.newaxis])[..., 0]
+    return products.matmul(g, b.swapaxes(-1, -2))
+
+
+def _right_rule_on_arrays(g: np.ndarray, a: np.ndarray, b_shape: tuple[int, ...]) -> np.ndarray:
+    if a.ndim == 1:
+        return g[..., np.newaxis] * a if len(b_shape) == 1 else g[..., np.newaxis, :] * a[:, np.newaxis]
+    if len(b_shape) == 1:
+        return products.matmul(g[..., np.newaxis, :], a)[..., 0, :]
+    return products.matmul(a.swapaxes(-1, -2), g)
+
+
+matmul = op("matmul", _matmul, (_left_rule, _right_rule), fast=(_left_rule_on_arrays, _right_rule_on_arrays),
+            broadcasts=True, doc="The matrix product a @ b; leading axes are batches and broadcast.")  # fmt: skip
 
 
 def _linear_forward(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:

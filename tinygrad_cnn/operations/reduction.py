@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from tinygrad_cnn.core.op import Op, op
 from tinygrad_cnn.core.tensor import Tensor
+from tinygrad_cnn.kernels.layout import stretched
 from tinygrad_cnn.operations.elementwise import exp, isnan, where
 from tinygrad_cnn.operations.indexing import put_along_axis
 from tinygrad_cnn.operations.shape import broadcast_to, flip, reshape, transpose
@@ -19,7 +21,7 @@ def _kept(shape: tuple[int, ...], axis: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _count(shape: tuple[int, ...], axis: tuple[int, ...]) -> int:
-    return int(np.prod([shape[i] for i in axis], dtype=np.int64))
+    return math.prod([shape[i] for i in axis])
 
 
 def _aligned(t: Tensor, shape: tuple[int, ...], axis: tuple[int, ...]) -> Tensor:
@@ -37,6 +39,14 @@ def _mean_rule(g: Tensor, x_shape: Any, axis: Any) -> Tensor:
     return broadcast_to(_aligned(g, x_shape, axis) * (1 / max(_count(x_shape, axis), 1)), shape=x_shape)
 
 
+def _sum_rule_on_arrays(g: np.ndarray, x_shape: tuple[int, ...], axis: tuple[int, ...]) -> np.ndarray:
+    return stretched(g.reshape(_kept(x_shape, axis)), x_shape)
+
+
+def _mean_rule_on_arrays(g: np.ndarray, x_shape: tuple[int, ...], axis: tuple[int, ...]) -> np.ndarray:
+    return stretched(g.reshape(_kept(x_shape, axis)) * (1 / max(_count(x_shape, axis), 1)), x_shape)
+
+
 def _mean(x: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> Any:
     count = _count(np.shape(x), axis)
     if count == 0:
@@ -44,10 +54,10 @@ def _mean(x: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> Any:
     return np.mean(x, axis=axis, keepdims=keepdims)
 
 
-sum_ = op("sum", lambda x, *, axis, keepdims=False: np.sum(x, axis=axis, keepdims=keepdims), _sum_rule,
-         doc="The sum over axes.")  # fmt: skip
+sum_ = op("sum", lambda x, *, axis, keepdims=False: np.add.reduce(x, axis=axis, keepdims=keepdims), _sum_rule,
+          fast=_sum_rule_on_arrays, doc="The sum over axes.")  # fmt: skip
 mean = op("mean", lambda x, *, axis, keepdims=False: _mean(x, axis, keepdims), _mean_rule,
-          doc="The mean over axes; of nothing it is NaN.")  # fmt: skip
+          fast=_mean_rule_on_arrays, doc="The mean over axes; of nothing it is NaN.")  # fmt: skip
 sum_to = op("sum_to", lambda x, *, shape: _sum_to(x, shape), lambda g, x_shape: broadcast_to(g, shape=x_shape),
             doc="The sum over the axes that broadcasting stretched: the adjoint of broadcast_to.")  # fmt: skip
 
