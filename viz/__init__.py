@@ -2,6 +2,8 @@
 
 from viz.capturing import capture
 from viz.checking import CheckError, check, passes
+from viz.explaining import explain
+from viz.explanation import Explanation
 from viz.figure import Figure, Options
 from viz.grids import ImageGrid, maximize_activation, show_activations, show_filters
 from viz.judging import Finding, Report
@@ -10,6 +12,7 @@ from viz.trace import Trace
 from viz.walking import graph
 
 __all__ = [
-    "CheckError", "Engine", "EngineNotFound", "Figure", "Finding", "ImageGrid", "Options", "Report", "Trace", "capture",
-    "check", "engines", "graph", "maximize_activation", "passes", "show_activations", "show_filters",
+    "CheckError", "Engine", "EngineNotFound", "Explanation", "Figure", "Finding", "ImageGrid", "Options", "Report",
+    "Trace", "capture", "check", "engines", "explain", "graph", "maximize_activation", "passes", "show_activations",
+    "show_filters",
 ]  # fmt: skip

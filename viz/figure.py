@@ -1,23 +1,16 @@
-"""Figure: one picture of a Trace, in every format, and what is wrong in it. Nothing is drawn before it is asked for."""
+"""Figure: one picture of a Trace, and what is wrong in it."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-import weakref
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
-import graphviz
-
-from viz import folding, layout, module_level, op_level, svg, tables
+from viz import folding, layout, module_level, op_level, tables
 from viz.diagram import Diagram
 from viz.judging import Finding, Report, carry_marks, judge
 from viz.palette import THEMES
+from viz.picture import Picture
 from viz.style import Drawing, Style
 from viz.trace import Trace
 from viz.wording import number
@@ -69,12 +62,13 @@ def _one_of(option: str, value: str, known: Collection[str]) -> None:
         raise ValueError(f"viz: {option}={value!r} is unknown; choose from {', '.join(map(repr, known))}")
 
 
-class Figure:
+class Figure(Picture):
     """A picture of a computation: `save`, `svg`, `html`, `png`, `dot`, `text`, `digraph`, and `report`."""
 
     def __init__(self, trace: Trace, options: Options | None = None) -> None:
         self.trace = trace
         self.options = options or Options()
+        self.title, self.theme, self.timeout = trace.title, self.options.theme, self.options.timeout
 
     # -- what is in it --
 
@@ -113,27 +107,6 @@ class Figure:
 
     # -- formats --
 
-    def dot(self) -> str:
-        """DOT source. Thumbnails are files named by their content under `thumbs/`, which `save` writes beside it."""
-        return str(self._drawing.graph.source)
-
-    def svg(self) -> str:
-        """A self-contained SVG document, scaled by CSS, with a title and a description for screen readers."""
-        raw = self._laid_out("svg").decode("utf-8")
-        return svg.finished(raw, self._drawing.album.files, self.trace.title, self.description(), self.options.theme)
-
-    def png(self, dpi: float = 110) -> bytes:
-        """A PNG image."""
-        return self._laid_out("png", dpi=dpi)
-
-    def pdf(self) -> bytes:
-        """A PDF document of one page."""
-        return self._laid_out("pdf")
-
-    def html(self) -> str:
-        """A self-contained page: the picture, and the same as a table."""
-        return svg.page(self.svg(), self.text(), self.trace.title, self.options.theme)
-
     def text(self) -> str:
         """A table with bars, for terminals; needs no engine."""
         return tables.table_of(self.diagram, self.facts(), self.banner())
@@ -142,56 +115,9 @@ class Figure:
         """The trace behind the picture; `Trace.from_json` reads it."""
         return self.trace.to_json()
 
-    def digraph(self) -> graphviz.Digraph:
-        """The picture as a `graphviz.Digraph`, to change or render with that package; its images last as long as it."""
-        graph: graphviz.Digraph = self._drawing.graph.copy()
-        folder = tempfile.mkdtemp(prefix="viz-images-")
-        weakref.finalize(graph, shutil.rmtree, folder, ignore_errors=True)
-        layout.write_images(self._drawing.album.files, Path(folder))
-        graph.attr("graph", imagepath=folder)
-        return graph
-
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the figure; the ending says how: .svg .html .png .pdf .dot .json .txt."""
-        target = Path(path)
-        writers: dict[str, Any] = {
-            ".svg": self.svg,
-            ".html": self.html,
-            ".png": self.png,
-            ".pdf": self.pdf,
-            ".dot": self.dot,
-            ".json": self.json,
-            ".txt": self.text,
-        }
-        if target.suffix.lower() not in writers:
-            raise ValueError(f"viz: cannot save {target.name!r}: end it in one of {', '.join(writers)}")
-        content = writers[target.suffix.lower()]()
-        if isinstance(content, str):
-            target.write_text(content if content.endswith("\n") else content + "\n", encoding="utf-8")
-        else:
-            target.write_bytes(content)
-        if target.suffix.lower() == ".dot":
-            layout.write_images(self._drawing.album.files, target.parent)
-        return target
-
-    def __str__(self) -> str:
-        return self.text()
-
     def __repr__(self) -> str:
         findings = "ok" if self.ok else f"{len(self._findings)} findings"
         return f"<Figure {self.trace.title!r}: {len(self.diagram.cards)} cards at level {self.level!r}, {findings}>"
-
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        """What Jupyter shows: HTML and SVG if they can be drawn, text always. Never raises."""
-        bundle: dict[str, str] = {}
-        try:
-            bundle["text/plain"] = self.text()
-            bundle["image/svg+xml"] = self.svg()
-            bundle["text/html"] = svg.fragment(bundle["image/svg+xml"])
-        except Exception as error:  # a repr that raises hides the object behind a traceback
-            bundle.setdefault("text/plain", repr(type(self)))
-            bundle["text/plain"] += f"\n\n(no picture: {error})"
-        return bundle
 
     # -- words around the picture --
 
