@@ -284,7 +284,7 @@ def test_dropout_is_random_in_training_and_the_identity_in_evaluation() -> None:
 def test_losses_are_their_functions() -> None:
     x, y, labels = draw(4, 3), draw(4, 3, seed=1), np.array([0, 2, 1, 2])
     assert nn.MSELoss()(x, y).item() == F.mse_loss(x, y).item()
-    assert nn.L1Loss("sum")(x, y).item() == F.l1_loss(x, y, reduction="sum").item()
+    assert nn.L1Loss(reduction="sum")(x, y).item() == F.l1_loss(x, y, reduction="sum").item()
     assert nn.HuberLoss(delta=0.3)(x, y).item() == F.huber_loss(x, y, delta=0.3).item()
     assert nn.NLLLoss(ignore_index=2)(x, labels).item() == F.nll_loss(x, labels, ignore_index=2).item()
     p = F.softmax(y).data

@@ -11,7 +11,7 @@ from tinygrad_cnn.operations.loss import check_reduction
 
 
 class _Loss(Module):
-    def __init__(self, reduction: str = "mean") -> None:
+    def __init__(self, *, reduction: str = "mean") -> None:
         check_reduction(type(self).__name__, reduction)
         self.reduction = reduction
 
@@ -31,7 +31,7 @@ class CrossEntropyLoss(_Loss):
         label_smoothing: float = 0.0,
         reduction: str = "mean",
     ) -> None:
-        super().__init__(reduction)
+        super().__init__(reduction=reduction)
         if not 0 <= label_smoothing <= 1:
             raise ValueError(f"CrossEntropyLoss: label_smoothing must lie in [0, 1], got {label_smoothing!r}")
         self.register_buffer("weight", weight)
@@ -53,7 +53,7 @@ class NLLLoss(_Loss):
     """`F.nll_loss`: minus the log-probabilities (N, C, ...) of the classes (N, ...)."""
 
     def __init__(self, weight: Any = None, *, ignore_index: int = -100, reduction: str = "mean") -> None:
-        super().__init__(reduction)
+        super().__init__(reduction=reduction)
         self.register_buffer("weight", weight)
         self.ignore_index = ignore_index
 
@@ -65,7 +65,7 @@ class BCEWithLogitsLoss(_Loss):
     """`F.binary_cross_entropy_with_logits`: cross-entropy of sigmoid(input) with probabilities, entry by entry."""
 
     def __init__(self, weight: Any = None, *, reduction: str = "mean", pos_weight: Any = None) -> None:
-        super().__init__(reduction)
+        super().__init__(reduction=reduction)
         self.register_buffer("weight", weight)
         self.register_buffer("pos_weight", pos_weight)
 
@@ -91,7 +91,7 @@ class HuberLoss(_Loss):
     """`F.huber_loss`: a parabola that goes on as a line from |input - target| = delta."""
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
-        super().__init__(reduction)
+        super().__init__(reduction=reduction)
         if not delta > 0:
             raise ValueError(f"HuberLoss: delta must be positive, got {delta!r}")
         self.delta = delta

@@ -19,7 +19,7 @@ from tinygrad_cnn.operations.loss import check_probabilities, check_reduction
 # ---- distances -------------------------------------------------------------------------------------------------
 
 
-def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
+def mse_loss(input: Any, target: Any, *, reduction: str = "mean") -> Tensor:
     """Mean of (input - target)²; both of one shape. dinput = 2 (input - target) / n.
 
     >>> mse_loss(Tensor([1.0, 3.0]), Tensor([1.0, 1.0]))
@@ -30,7 +30,7 @@ def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
     return _reduced(square(a - b), reduction)
 
 
-def l1_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
+def l1_loss(input: Any, target: Any, *, reduction: str = "mean") -> Tensor:
     """Mean of |input - target|; both of one shape; the derivative at 0 is 0.
 
     >>> l1_loss(Tensor([1.0, 3.0]), Tensor([1.0, 1.0]))
