@@ -182,7 +182,8 @@ LOSSES = [
         (lambda t, f=f: f(t(LOGITS), t(LOGITS[:1])), Shape, rf"{f.__name__}: input has shape \(2, 3\), target \(1, 3\)")
         for f in (F.mse_loss, F.l1_loss, F.huber_loss, F.binary_cross_entropy_with_logits, F.kl_div)
     ],
-    (lambda t: F.mse_loss(t(LOGITS), t(LOGITS), "avg"), Value, r"mse_loss: reduction must be one of .* got 'avg'"),
+    (lambda t: F.mse_loss(t(LOGITS), t(LOGITS), reduction="avg"), Value,
+     r"mse_loss: reduction must be one of .* got 'avg'"),
     (lambda t: F.huber_loss(t(LOGITS), t(LOGITS), delta=0), Value, r"huber_loss: delta must be positive, got 0"),
     (lambda t: F.huber_loss(t(LOGITS), t(LOGITS), delta=nan), Value, r"huber_loss: delta must be positive, got nan"),
     (lambda t: F.binary_cross_entropy_with_logits(t(LOGITS), LOGITS + 2), Value, r"with_logits: target\[0, 0\] is 2"),
