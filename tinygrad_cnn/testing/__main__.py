@@ -76,7 +76,10 @@ def _row(report: BatteryReport) -> tuple[str, ...]:
 
 def _plain(row: Sequence[str]) -> str:
     widths = (28, 20, 5, 6, 12, 8, 0)
-    aligned = (f"{cell:<{w}}" if i in (0, 1, 6) else f"{cell:>{w}}" for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
+    aligned = (
+        f"{cell:<{w}}" if i in (0, 1, 6) else f"{cell:>{w}}"
+        for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+    )
     return " ".join(aligned).rstrip()
 
 

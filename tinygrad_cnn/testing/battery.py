@@ -82,7 +82,7 @@ def run_battery(op: Any, *, profile: str = "ci", laws: Sequence[str] | None = No
     unknown = [name for name in names if name not in laws_of(spec)]
     if unknown:
         raise ValueError(f"run_battery: {spec.name} has no laws {unknown}; it has {', '.join(laws_of(spec))}")
-    report = BatteryReport(spec.name, {name: 0 for name in names}, waived=dict(spec.waive))
+    report = BatteryReport(spec.name, dict.fromkeys(names, 0), waived=dict(spec.waive))
     start = time.monotonic()
     budget = PROFILES[profile] / max(len(cases()), 1)
     number = 0

@@ -11,7 +11,6 @@ from tinygrad_cnn.testing.directions import array_scale
 from tinygrad_cnn.testing.point import Point, one_hot
 from tinygrad_cnn.testing.reports import Failure
 
-
 _NEARBY = 24  # points around a kink at which slopes are looked at
 
 
@@ -52,10 +51,19 @@ def judge_columns(point: Point, arg: int, oracle: Oracle, elements: np.ndarray) 
         what = "the gradient lies outside the one-sided slopes"
     point.report.failures.append(
         Failure(
-            "adjoint", what, arg, name, point.index(arg, i), float(comparison.analytic[row, column]),
-            float(comparison.numeric[row, column]), float(tolerance[row, column]), oracle.name,
-            int(wrong[row].sum()), int(elements.size), hint,
-        )  # fmt: skip
+            "adjoint",
+            what,
+            arg,
+            name,
+            point.index(arg, i),
+            float(comparison.analytic[row, column]),
+            float(comparison.numeric[row, column]),
+            float(tolerance[row, column]),
+            oracle.name,
+            int(wrong[row].sum()),
+            int(elements.size),
+            hint,
+        )
     )
 
 

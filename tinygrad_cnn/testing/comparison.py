@@ -34,7 +34,7 @@ class Comparison:
         return ~within & (self.error < UNKNOWN)
 
     def unsure(self, tolerance: Array, limit: float, natural: Array | float) -> Mask:
-        """Judged with a tolerance beyond `limit` of the scale, or of the `natural` size that a slope could have here."""
+        """Judged with a tolerance beyond `limit` of the scale, or of the `natural` size of slopes here."""
         return tolerance > limit * np.maximum(self.scale, natural)
 
     def excess(self, tolerance: Array) -> Array:

@@ -31,7 +31,9 @@ def check_adjoint(point: Point, wanted: tuple[int, ...]) -> None:
         except OracleUnfit as error:
             if point.settings.oracle in ("complex", "exact"):
                 name = point.subject.input_name(arg)
-                point.report.failures.append(Failure("oracle", f"oracle={point.settings.oracle!r} does not fit: {error}", arg, name))
+                point.report.failures.append(
+                    Failure("oracle", f"oracle={point.settings.oracle!r} does not fit: {error}", arg, name)
+                )
             else:
                 _judge(point, arg, point.richardson())
     if point.kinky and wanted and point.report.ok and point.subject.order == 1:

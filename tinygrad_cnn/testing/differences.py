@@ -14,6 +14,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -98,7 +99,9 @@ class ComplexStep:
     name = "complex step"
     rtol = 1e-12
 
-    def __init__(self, step: float = 2.0**-40) -> None:  # its square is lost in rounding, and 1e-290 * it does not underflow
+    def __init__(
+        self, step: float = 2.0**-40
+    ) -> None:  # its square is lost in rounding, and 1e-290 * it does not underflow
         self.step = step
 
     def slope(self, path: Path) -> Slope:
@@ -123,17 +126,19 @@ class ComplexStep:
 class Richardson:
     """Ridders' method: differences at steps ¼, 1/16, … extrapolated to zero, each output at its own best step.
 
-    The error is the disagreement between neighbouring extrapolations plus the rounding of f: that of its result, and `noise`
-    for what happens inside. The same evaluations give the one-sided slopes; where these differ by more than their errors
-    there is a kink. Stops as soon as smaller steps do not help; if a very small one then disagrees, or with `thorough`,
-    all steps are taken, and the smallest tell how noisy the function really is.
+    The error is the disagreement between neighbouring extrapolations plus the rounding of f: that of its result, and
+    `noise` for what happens inside. The same evaluations give the one-sided slopes; where these differ by more than
+    their errors there is a kink. Stops as soon as smaller steps do not help; if a very small one then disagrees, or if
+    `thorough`, all steps are taken, and the smallest tell how noisy the function really is.
     """
 
     name = "Richardson"
     rtol = 1e-9
     shrink = 4.0
 
-    def __init__(self, noise: Array | float = 0.0, thorough: bool = False, start: float = 0.25, levels: int = 13) -> None:
+    def __init__(
+        self, noise: Array | float = 0.0, thorough: bool = False, start: float = 0.25, levels: int = 13
+    ) -> None:
         self.noise, self.thorough, self.start, self.levels = noise, thorough, start, levels
 
     def slope(self, path: Path) -> Slope:
@@ -181,7 +186,7 @@ class _Ladder:
     def with_measured_noise(self) -> _Ladder:
         """Again, with the noise that differences at the smallest steps show when one goes from one to the next."""
         fine = [((up - down) / (2 * h), h) for h, up, down in self.samples[-3:]]
-        seen = [np.where(self._jumps(), 0, np.abs(a - b) * h) for (a, _), (b, h) in zip(fine, fine[1:], strict=False)]
+        seen = [np.where(self._jumps(), 0, np.abs(a - b) * h) for (a, _), (b, h) in pairwise(fine)]
         ladder = _Ladder(self.y, self.unit, np.max([np.broadcast_to(self.noise, self.y.shape), *seen], axis=0))
         for sample in self.samples:
             ladder.add(*sample)
@@ -209,7 +214,9 @@ class _Ladder:
         """Where the difference does not shrink with the step down to very small ones, so that neither slope exists."""
         if self.samples[-1][0] > 2.0**-18 * self.samples[0][0]:
             return np.zeros(self.y.shape, bool)
-        changes = np.stack([np.maximum(np.abs(up - self.y), np.abs(self.y - down)) for _, up, down in self.samples[-3:]])
+        changes = np.stack(
+            [np.maximum(np.abs(up - self.y), np.abs(self.y - down)) for _, up, down in self.samples[-3:]]
+        )
         return (changes.max(0) < 1.1 * changes.min(0)) & (changes.min(0) > 1e3 * self.unit * np.abs(self.y))
 
     def _kinks(self) -> Mask:
@@ -229,7 +236,7 @@ class _Ladder:
 
 
 class Central:
-    """One plain central difference with step h·|u|, for comparison with other tools; its error is estimated by halving."""
+    """One plain central difference with step h·|u|, for comparison with other tools; halved to estimate its error."""
 
     name = "central difference"
     rtol = 1e-6
@@ -279,4 +286,4 @@ def _real(y: NDArray[np.inexact]) -> Array:
 
 def _unit(y: NDArray[np.inexact]) -> float:
     """Relative rounding of the function's own arithmetic: a float32 result has float32's."""
-    return float(np.finfo(y.dtype).eps) if np.issubdtype(y.dtype, np.inexact) else float(np.finfo(np.float64).eps)
+    return float(np.finfo(y.real.dtype if y.dtype.kind in "fc" else np.float64).eps)

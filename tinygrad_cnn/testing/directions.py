@@ -28,7 +28,7 @@ def element_scale(x: Array) -> Array:
 
 
 def array_scale(x: Array) -> float:
-    """A power of two near the spread of an array's values (batch norm at 1e6 ± 1 varies on the scale of 1), 1 for zeros."""
+    """A power of two near the spread of an array's values (batch norm at 1e6 ± 1 varies on the scale of 1)."""
     x = np.asarray(x, np.float64)
     x = x[np.isfinite(x)]
     if not x.size:

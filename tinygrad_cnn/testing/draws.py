@@ -1,7 +1,7 @@
 """Draw: random structure and values for cases, from Hypothesis (which shrinks structure) or from a seed.
 
-Structure (lengths, axes, options) comes from small integers that a source provides; values come from a generator with a
-drawn seed, in kinds that suit an exact oracle. Drawing floats one by one would starve on ties and near-ties, and be slow.
+Structure (lengths, axes, options) comes from small integers that a source provides; values come from a generator
+with a drawn seed, in kinds that suit an exact oracle. Drawing floats one by one would starve on near-ties, and be slow.
 """
 
 from __future__ import annotations

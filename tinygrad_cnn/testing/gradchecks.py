@@ -10,13 +10,13 @@ import numpy as np
 
 from tinygrad_cnn.core.op import Op
 from tinygrad_cnn.core.tensor import Tensor
-from tinygrad_cnn.testing import tensor_laws
 from tinygrad_cnn.testing.directions import spread_integers
-from tinygrad_cnn.testing.laws import CHECKS, LawEnv
+from tinygrad_cnn.testing.laws import LawEnv
 from tinygrad_cnn.testing.reports import GradcheckError, GradReport
 from tinygrad_cnn.testing.settings import Settings
 from tinygrad_cnn.testing.specs import spec_of
 from tinygrad_cnn.testing.subjects import Inputs, PairSubject, RuleRaised, Subject, is_differentiable
+from tinygrad_cnn.testing.tensor_laws import CHECKS
 from tinygrad_cnn.testing.tensor_subjects import TensorSubject
 
 DEFAULT_CHECKS: tuple[str, ...] = (*CHECKS,)
@@ -47,9 +47,9 @@ def gradcheck(
     cheap, are judged element by element; others along `probes` balanced random directions.
 
     `oracle`: "auto" chooses from what the kit knows of the op: "exact" differences on a grid, the "complex" step, or
-    "richardson" extrapolation; "central" is the plain textbook difference. `rtol` defaults to the oracle's accuracy; the
-    measured error of the oracle, and the rounding that the point itself causes, are always allowed for. At `kinks` a
-    gradient must lie between the one-sided slopes ("bracket"), is not judged ("skip"), or refused ("error").
+    "richardson" extrapolation; "central" is the plain textbook difference. `rtol` defaults to the oracle's accuracy;
+    the measured error of the oracle, and the rounding that the point itself causes, are always allowed for. At `kinks`
+    a gradient must lie between the one-sided slopes ("bracket"), is not judged ("skip"), or refused ("error").
 
     Raises GradcheckError, whose `report` names the law, the argument and the worst element, unless `raise_` is False.
 
@@ -217,7 +217,9 @@ def _subject(fn: Any, wanted: tuple[int, ...], kwargs: dict[str, Any]) -> tuple[
         spec = spec_of(fn)
         declared = {} if spec is None else {"kind": spec.kind, "linear_in": spec.linear_in or None}
         return TensorSubject(fn, kwargs, wanted), declared
-    raise TypeError(f"gradcheck: fn must be an Op, a function of Tensors or a pair (forward, vjp), got {type(fn).__name__}")
+    raise TypeError(
+        f"gradcheck: fn must be an Op, a function of Tensors or a pair (forward, vjp), got {type(fn).__name__}"
+    )
 
 
 def _arguments(inputs: Any) -> Inputs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
@@ -76,9 +77,9 @@ def _rearrangements(shape: tuple[int, ...]) -> Iterator[tuple[str, Callable[[Arr
         yield text, lambda a: np.swapaxes(a, -1, -2).reshape(shape)
     for axis, n in enumerate(shape):
         if n > 1:
-            yield f"right but shifted by one along axis {axis}", lambda a, axis=axis: np.roll(a, -1, axis)
-            yield f"right but shifted back by one along axis {axis}", lambda a, axis=axis: np.roll(a, 1, axis)
-            yield f"right but reversed along axis {axis}", lambda a, axis=axis: np.flip(a, axis)
+            yield f"right but shifted by one along axis {axis}", partial(np.roll, shift=-1, axis=axis)
+            yield f"right but shifted back by one along axis {axis}", partial(np.roll, shift=1, axis=axis)
+            yield f"right but reversed along axis {axis}", partial(np.flip, axis=axis)
 
 
 def _zeroed(analytic: Array, numeric: Array, wrong: Mask) -> str | None:
@@ -103,7 +104,9 @@ def _place(shape: tuple[int, ...], elements: np.ndarray, wrong: Mask) -> str | N
         if len(where) == 1 and shape[axis] > 1 and wrong.sum() > 1 and not np.isin(good, where).all():
             last = int(where[0]) == shape[axis] - 1
             name = "last" if last else f"{where[0]}-th"
-            return f"all in the {name} entry along axis {axis}" + (": a stride remainder?" if last and axis >= 2 else "")
+            return f"all in the {name} entry along axis {axis}" + (
+                ": a stride remainder?" if last and axis >= 2 else ""
+            )
     return None
 
 

@@ -1,6 +1,7 @@
 """The laws that hold for every operation, beside the adjoint: each is a function that looks and reports what it found.
 
-None of them needs to know what the function computes; most need no tolerance. `tensor_laws` adds those about the tape, and names them all.
+None of them needs to know what the function computes; most need no tolerance. `tensor_laws` adds those about the
+tape, and names them all.
 """
 
 from __future__ import annotations
@@ -139,8 +140,8 @@ def adjoint(env: LawEnv) -> None:
     if report.ok and report.inconclusive > 0.2 * report.comparisons:
         env.fail(
             "adjoint",
-            f"inconclusive: {report.inconclusive} of {report.comparisons} comparisons could not be judged, the function "
-            "is too rough or too noisy here; choose other inputs",
+            f"inconclusive: {report.inconclusive} of {report.comparisons} comparisons could not be judged, the "
+            "function is too rough or too noisy here; choose other inputs",
             kit=True,
         )
 

@@ -7,11 +7,28 @@ from functools import cached_property
 import numpy as np
 
 from tinygrad_cnn.testing.comparison import Comparison
-from tinygrad_cnn.testing.differences import UNKNOWN, Array, ComplexStep, Exact, Mask, Oracle, OracleUnfit, Richardson, Slope
-from tinygrad_cnn.testing.directions import array_scale, balanced, element_scale, feature_scale, jittered, spread_integers
+from tinygrad_cnn.testing.differences import (
+    UNKNOWN,
+    Array,
+    ComplexStep,
+    Exact,
+    Mask,
+    Oracle,
+    OracleUnfit,
+    Richardson,
+    Slope,
+)
+from tinygrad_cnn.testing.directions import (
+    array_scale,
+    balanced,
+    element_scale,
+    feature_scale,
+    jittered,
+    spread_integers,
+)
 from tinygrad_cnn.testing.reports import Failure, GradReport
-from tinygrad_cnn.testing.subjects import Inputs, Subject, is_differentiable
 from tinygrad_cnn.testing.settings import Settings
+from tinygrad_cnn.testing.subjects import Inputs, Subject, is_differentiable
 
 
 class Point:
@@ -44,7 +61,7 @@ class Point:
         return found if found.shape == x.shape else np.full(x.shape, np.nan)
 
     def cotangents(self) -> Array:
-        """Upstream gradients as rows: one-hot for few outputs, then dense random integers; blind to outputs not finite."""
+        """Upstream gradients as rows: one-hot for few outputs, dense random integers; blind to outputs not finite."""
         m = self.y.size
         rows = [spread_integers(self.rng, (m,)) for _ in range(self.settings.probes)]
         if len(rows) > 2:
@@ -168,11 +185,13 @@ def _rescaled(slope: Slope, size: float) -> Slope:
     with np.errstate(over="ignore"):
         parts = [np.clip(part / size, -UNKNOWN, UNKNOWN) for part in (slope.value, slope.left, slope.right)]
         parts.insert(1, np.where(slope.error < UNKNOWN, slope.error / size, UNKNOWN))
-    return Slope(*parts, slope.smooth, slope.span / size)
+    value, error, left, right = parts
+    return Slope(value, error, left, right, slope.smooth, slope.span / size)
 
 
 def _merged(a: Slope, b: Slope) -> Slope:
     """Per output, the slope that is known better."""
     first = a.error <= b.error
     pairs = ((a.value, b.value), (a.error, b.error), (a.left, b.left), (a.right, b.right), (a.smooth, b.smooth))
-    return Slope(*(np.where(first, p, q) for p, q in pairs), np.maximum(a.span, b.span))
+    value, error, left, right, smooth = (np.where(first, p, q) for p, q in pairs)
+    return Slope(value, error, left, right, smooth, np.maximum(a.span, b.span))

@@ -35,7 +35,11 @@ def judge_probes(point: Point, arg: int, oracle: Oracle) -> None:
         seen |= (probe.g != 0) | ~slope.smooth
         natural = 1e-3 * float(np.abs(probe.g) @ point.size)
         wrong, tolerance = point.verdict(probe.comparison, oracle)
-        if wrong.any() and not isinstance(oracle, Exact) and not probe.comparison.gross(_floor(point, arg, probe)).any():
+        if (
+            wrong.any()
+            and not isinstance(oracle, Exact)
+            and not probe.comparison.gross(_floor(point, arg, probe)).any()
+        ):
             wrong, tolerance = point.verdict(probe.comparison, oracle, _noise(point, oracle, arg, probe))
         if wrong.any() and not slope.smooth.all() and _right_nearby(point, oracle, {arg: u}, g):
             wrong[:] = False  # at a tie several gradients are right: the elements and the law of ties decide

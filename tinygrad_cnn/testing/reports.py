@@ -117,7 +117,8 @@ class GradcheckError(AssertionError):
 
 def versions() -> dict[str, str]:
     """The versions and the BLAS that a number may depend on."""
-    blas = np.show_config(mode="dicts").get("Build Dependencies", {}).get("blas", {})  # type: ignore[union-attr]
+    config: Any = np.show_config(mode="dicts")
+    blas = config.get("Build Dependencies", {}).get("blas", {})
     return {
         "python": platform.python_version(),
         "numpy": np.__version__,

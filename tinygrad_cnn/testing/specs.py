@@ -110,9 +110,10 @@ def register_op(
     """Tell the kit how to test an op: `run_battery`, `make_tests` and `op_case` then know it by name.
 
     `op` is an Op, the name of one, or a function of Tensors; without it this is a decorator for such a function. `case`
-    draws a call (an OpCase) from a Draw: shapes and options by its structure, values by `d.ints`, `d.distinct`, `d.ties`,
-    `d.smooth`. `kind` chooses the oracle: multilinear (linear in each argument alone; `linear_in` names which, if not all),
-    piecewise_linear, piecewise_analytic, analytic, stochastic (random draws are frozen by the case) or unknown.
+    draws a call (an OpCase) from a Draw: shapes and options by its structure, values by `d.ints`, `d.distinct`,
+    `d.ties`, `d.smooth`. `kind` chooses the oracle: multilinear (linear in each argument alone; `linear_in` names
+    which, if not all), piecewise_linear, piecewise_analytic, analytic, stochastic (random draws are frozen by the case)
+    or unknown.
     `ref` is the forward in plain NumPy; `laws` are added to the general ones; `errors` yields calls that must raise;
     `nondiff` are positions without gradient; `waive` maps the name of a law that does not hold to the reason.
 
@@ -170,7 +171,9 @@ def spec_named(op: Any) -> OpSpec:
     found = known.get(name) if name is not None else spec_of(op)
     if found is None:
         label = name or getattr(op, "name", None) or getattr(op, "__name__", repr(op))
-        raise KeyError(f"{label!r} is not registered: testing.register_op({label!r}, case=...) tells the kit how to call it")
+        raise KeyError(
+            f"{label!r} is not registered: testing.register_op({label!r}, case=...) tells the kit how to call it"
+        )
     return found
 
 
@@ -188,7 +191,7 @@ def with_case(spec: OpSpec, case: Callable[[Draw], OpCase]) -> OpSpec:
 
 
 def _load_catalog() -> None:
-    import tinygrad_cnn.testing.catalog  # noqa: F401, I001  # registers the built-in ops; imported late, it needs this module
+    import tinygrad_cnn.testing.catalog  # noqa: F401  # registers the built-in ops; late, for it needs this module
 
 
 def as_arrays(args: tuple[Any, ...], dtype: str | None = None) -> tuple[Any, ...]:

@@ -103,5 +103,3 @@ def _expect_failure(spec: OpSpec, law: str) -> None:
         if not report.ok:
             return
     raise AssertionError(f"{spec.name} waives the law {law!r} ({spec.waive[law]}), but it holds: remove the waiver")
-
-

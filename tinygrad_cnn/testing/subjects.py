@@ -62,9 +62,9 @@ class Subject(ABC):
         """What a report calls an input."""
 
     def path(self, inputs: Inputs, directions: Mapping[int, Array]) -> Path:
-        """t -> the flattened output at inputs + t·directions (by position); NaN where the function refuses the values."""
+        """t -> the flattened output at inputs + t·directions (by position); NaN where the function refuses that."""
 
-        def at(t: complex) -> np.ndarray:
+        def at(t: Any) -> np.ndarray:
             moved = list(inputs)
             if t != 0:
                 for position, u in directions.items():

@@ -111,7 +111,7 @@ def _disagreement(exact: Slope, numeric: Slope) -> str | None:
     worst = int(np.argmax(np.where(apart, gap / (size + 1e-300), -1.0)))
     return (
         f"the complex step says {exact.value[worst]:.9g} for output {worst}, Richardson {numeric.value[worst]:.9g} "
-        f"± {numeric.error[worst]:.1g}: a forward that drops the imaginary part (np.abs, .var(), sign), or is not smooth"
+        f"± {numeric.error[worst]:.1g}: a forward that drops the imaginary part (np.abs, .var()), or is not smooth"
     )
 
 

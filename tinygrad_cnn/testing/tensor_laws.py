@@ -11,7 +11,7 @@ import numpy as np
 from tinygrad_cnn.core import tape
 from tinygrad_cnn.core.op import Op
 from tinygrad_cnn.core.tensor import Tensor
-from tinygrad_cnn.testing.laws import CHECKS, LawEnv, same_bytes, walk_arrays
+from tinygrad_cnn.testing.laws import ARRAY_LAWS, Law, LawEnv, same_bytes, walk_arrays
 from tinygrad_cnn.testing.subjects import Grads
 from tinygrad_cnn.testing.tensor_subjects import TensorSubject
 
@@ -19,7 +19,7 @@ TensorLaw = Callable[[LawEnv, TensorSubject], None]
 
 
 def recorded(env: LawEnv, subject: TensorSubject) -> None:
-    """A recorded backward pass (the vjp on Tensors) gives what the unrecorded one gives (`fast`, or the vjp on arrays)."""
+    """A recorded backward pass (the vjp on Tensors) gives what the unrecorded one gives (`fast`, or it on arrays)."""
     g = env.upstream()
     leaves = subject.leaves(env.inputs)
     grads = subject.pull(subject.outputs(leaves), leaves, g, create=True)
@@ -97,7 +97,9 @@ def fanout(env: LawEnv, subject: TensorSubject) -> None:
     leaves = subject.leaves(env.inputs)
     both = [*subject.outputs(leaves), *subject.outputs(leaves)]
     weights = np.concatenate([np.ravel(g), 2 * np.ravel(g)])
-    env.compare_grads("fanout", "f(x) used twice has another gradient", subject.pull(both, leaves, weights), thrice, _slack(env))
+    env.compare_grads(
+        "fanout", "f(x) used twice has another gradient", subject.pull(both, leaves, weights), thrice, _slack(env)
+    )
     leaves = subject.leaves(env.inputs)
     outputs = subject.outputs(leaves)
     if len(outputs) == 1 and outputs[0].requires_grad:
@@ -124,7 +126,9 @@ def alias(env: LawEnv, subject: TensorSubject) -> None:
             leaves[b] = leaves[a]
             found = subject.pull(subject.outputs(leaves), leaves, env.upstream(doubled))[a]
             what = f"one Tensor as {subject.input_name(a)!r} and {subject.input_name(b)!r} does not get both gradients"
-            env.compare("alias", what, a, np.zeros(x.shape) if found is None else found, parts[0] + parts[1], _slack(env))
+            env.compare(
+                "alias", what, a, np.zeros(x.shape) if found is None else found, parts[0] + parts[1], _slack(env)
+            )
             return
 
 
@@ -167,7 +171,7 @@ def _call_by_name(function: Callable[..., Any], named: dict[str, Any], positiona
     return function(*(Tensor(x) if isinstance(x, np.ndarray) else x for x in positional[: len(needed)]))
 
 
-def _on_tensors(law: TensorLaw) -> Callable[[LawEnv], None]:
+def _on_tensors(law: TensorLaw) -> Law:
     def run(env: LawEnv) -> None:
         if isinstance(env.subject, TensorSubject):
             law(env, env.subject)
@@ -176,5 +180,5 @@ def _on_tensors(law: TensorLaw) -> Callable[[LawEnv], None]:
     return run
 
 
-for _law in (recorded, aux, memory, saved, fanout, alias, modes):
-    CHECKS[_law.__name__] = _on_tensors(_law)
+_TENSOR_LAWS = (recorded, aux, memory, saved, fanout, alias, modes)
+CHECKS: dict[str, Law] = {**ARRAY_LAWS, **{law.__name__: _on_tensors(law) for law in _TENSOR_LAWS}}

@@ -17,7 +17,6 @@ from tinygrad_cnn.core.tensor import Tensor
 from tinygrad_cnn.testing.directions import feature_scale
 from tinygrad_cnn.testing.subjects import Grads, Inputs, Subject, is_differentiable, rules_running
 
-
 _FEATURES = 128.0  # how much finer than its inputs' scale a saturating function may vary: tanh at 20 does on that of 1
 
 
@@ -73,7 +72,13 @@ class TensorSubject(Subject):
             return self._outputs(arguments)
 
     def pull(
-        self, outputs: Sequence[Tensor], leaves: Sequence[Any], g: np.ndarray, *, keep: bool = False, create: bool = False
+        self,
+        outputs: Sequence[Tensor],
+        leaves: Sequence[Any],
+        g: np.ndarray,
+        *,
+        keep: bool = False,
+        create: bool = False,
     ) -> Grads:
         """The gradients of ⟨outputs, g⟩ by input position, as arrays (as Tensors if `create`)."""
         pairs = [(y, part) for y, part in zip(outputs, _parted(g, outputs), strict=True) if y.requires_grad]
@@ -99,7 +104,7 @@ class TensorSubject(Subject):
 
 
 class GradientSubject(Subject):
-    """(inputs, g) -> the gradients of a function, one after the other: what a recorded backward pass must differentiate."""
+    """(inputs, g) -> the gradients of a function, one after the other: what recorded backward passes differentiate."""
 
     order = 2
 
@@ -118,7 +123,7 @@ class GradientSubject(Subject):
         return _joined([_filled(grads[i], points[i]) for i in self.base.wanted])
 
     def sizes(self, inputs: Inputs, y: np.ndarray) -> np.ndarray:
-        """A gradient may be the small difference of large terms (1 - tanh²): g y, on the scale of the input's features."""
+        """A gradient may be a small difference of large terms (1 - tanh²): g y, on the scale of the inputs."""
         *points, g = inputs
         term = float(np.max(np.abs(g * self.base.value(tuple(points)).reshape(g.shape)), initial=0.0))
         natural = [_FEATURES * term / feature_scale(points[i]).reshape(-1) for i in self.base.wanted]

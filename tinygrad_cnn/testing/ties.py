@@ -74,10 +74,15 @@ def _report(point: Point, oracle: Oracle, classes: Classes, weights: Array, prob
     point.report.failures.append(
         Failure(
             "ties",
-            f"{tied} elements equal {float(point.inputs[arg].reshape(-1)[i]):g}; moved together, their gradients do not "
-            "add up to the derivative",
-            arg, point.subject.input_name(arg), point.index(arg, i), float(c.analytic[0]) / move,
-            float(c.low[0]) / move, tolerance / abs(move), oracle.name,
+            f"{tied} elements equal {float(point.inputs[arg].reshape(-1)[i]):g}; moved together, their gradients do "
+            "not add up to the derivative",
+            arg,
+            point.subject.input_name(arg),
+            point.index(arg, i),
+            float(c.analytic[0]) / move,
+            float(c.low[0]) / move,
+            tolerance / abs(move),
+            oracle.name,
             hint="ties are counted more than once, or not at all?" if tied > 1 else None,
-        )  # fmt: skip
+        )
     )

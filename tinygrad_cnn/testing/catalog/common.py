@@ -20,7 +20,9 @@ def refuses_objects(name: str, count: int = 1, **kwargs: Any) -> Errors:
         good, bad = np.ones(2), np.array(["a", "b"], dtype=object)
         for i in range(count):
             args = tuple(bad if j == i else good for j in range(count))
-            yield ErrorCase(args, kwargs, TypeError, rf"{name}: input '\w+(\[0\])?' must be a Tensor, an array or a number")
+            yield ErrorCase(
+                args, kwargs, TypeError, rf"{name}: input '\w+(\[0\])?' must be a Tensor, an array or a number"
+            )
 
     return errors
 

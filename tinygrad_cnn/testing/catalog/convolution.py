@@ -62,7 +62,13 @@ def _transpose_case(axes: int) -> Callable[[Draw], OpCase]:
         x = d.ints((d.integer(0, 2) if axes < 3 else d.integer(1, 2), groups * inputs, *size))
         weight = d.ints((groups * inputs, outputs, *w.kernel))
         bias = (d.ints((groups * outputs,)),) if d.boolean() else ()
-        options = {"stride": w.stride, "padding": pads, "output_padding": extra, "groups": groups, "dilation": w.dilation}
+        options = {
+            "stride": w.stride,
+            "padding": pads,
+            "output_padding": extra,
+            "groups": groups,
+            "dilation": w.dilation,
+        }
         return OpCase((x, weight, *bias), options, d.seed)
 
     return case
@@ -108,13 +114,17 @@ def _conv_errors(axes: int) -> Callable[[], Iterable[ErrorCase]]:
         yield ErrorCase((x[:, :1], w), {}, ShapeError, f"{name}: weight expects 3 input channels .* x has 1")
         yield ErrorCase((x[0], w), {}, ShapeError, f"{name}: x must have {axes + 2} axes")
         yield ErrorCase((x, w, np.ones(3)), {}, ShapeError, f"{name}: bias")
-        yield ErrorCase((x, np.ones((4, 3, *[7] * axes))), {}, ShapeError, f"{name}: along .* the kernel spans 7 pixels")
+        yield ErrorCase(
+            (x, np.ones((4, 3, *[7] * axes))), {}, ShapeError, f"{name}: along .* the kernel spans 7 pixels"
+        )
         yield ErrorCase((x, w), {"stride": 0}, ValueError, f"{name}: stride must be at least 1, got 0")
         yield ErrorCase((x, w), {"dilation": -1}, ValueError, f"{name}: dilation must be at least 1")
         yield ErrorCase((x, w), {"padding": -1}, ValueError, f"{name}: padding must not be negative")
         yield ErrorCase((x, w), {"padding": "some"}, ValueError, f"{name}: padding 'some' is unknown")
         yield ErrorCase((x, w), {"stride": (*ones, 1)}, ValueError, f"{name}: stride must be")
-        yield ErrorCase((x, w[:, :1]), {"groups": 3}, ShapeError, f"{name}: groups = 3 must divide the 4 output channels")
+        yield ErrorCase(
+            (x, w[:, :1]), {"groups": 3}, ShapeError, f"{name}: groups = 3 must divide the 4 output channels"
+        )
         yield ErrorCase((x, w.astype(np.float32)), {}, TypeError, f"{name}: x is float64, weight is float32")
 
     return errors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -24,8 +25,8 @@ def _getitem_case(d: Draw) -> OpCase:
     return OpCase((d.ints(shape), d.index(shape)), {}, d.seed)
 
 
-def _getitem(x: np.ndarray, index: object) -> np.ndarray:
-    return np.ravel(x)[_numbered(x.shape)[index]]  # type: ignore[index]
+def _getitem(x: np.ndarray, index: Any) -> np.ndarray:
+    return np.ravel(x)[_numbered(x.shape)[index]]
 
 
 register_op(
@@ -44,9 +45,9 @@ def _scatter_case(d: Draw) -> OpCase:
     return OpCase((d.ints(_numbered(shape)[index].shape),), {"index": index, "shape": shape}, d.seed)
 
 
-def _scatter(x: np.ndarray, index: object, shape: tuple[int, ...]) -> np.ndarray:
+def _scatter(x: np.ndarray, index: Any, shape: tuple[int, ...]) -> np.ndarray:
     y = np.zeros(int(np.prod(shape)))
-    for place, value in zip(np.ravel(_numbered(shape)[index]), np.ravel(x), strict=True):  # type: ignore[index]
+    for place, value in zip(np.ravel(_numbered(shape)[index]), np.ravel(x), strict=True):
         y[place] += value
     return y.reshape(shape)
 
@@ -71,8 +72,8 @@ def _setitem_case(d: Draw) -> OpCase:
     return OpCase((d.ints(shape), d.ints(value)), {"index": index}, d.seed)
 
 
-def _setitem(x: np.ndarray, value: np.ndarray, index: object) -> np.ndarray:
-    places = _numbered(x.shape)[index]  # type: ignore[index]
+def _setitem(x: np.ndarray, value: np.ndarray, index: Any) -> np.ndarray:
+    places = _numbered(x.shape)[index]
     y = np.ravel(x).copy()
     for place, v in zip(np.ravel(places), np.ravel(np.broadcast_to(value, places.shape)), strict=True):
         y[place] = v
@@ -166,7 +167,9 @@ def padding(env: LawEnv) -> None:
 def _embedding_errors() -> Iterable[ErrorCase]:
     table = np.ones((3, 2))
     yield ErrorCase((np.array([0, 3]), table), {}, ValueError, r"embedding: input\[1\] is 3, but the table has 3 rows")
-    yield ErrorCase((np.array([0]), np.ones(3)), {}, ShapeError, r"embedding: weight must have shape \(rows, features\)")
+    yield ErrorCase(
+        (np.array([0]), np.ones(3)), {}, ShapeError, r"embedding: weight must have shape \(rows, features\)"
+    )
     yield ErrorCase((np.array([0.0]), table), {}, TypeError, "embedding: input must be integers")
     yield ErrorCase((np.array([0]), table), {"padding_idx": 3}, ValueError, "embedding: padding_idx is 3")
 

@@ -33,7 +33,9 @@ def _matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _matmul_errors() -> Iterable[ErrorCase]:
-    yield ErrorCase((np.ones((2, 3)), np.ones((4, 2))), {}, ShapeError, r"matmul: shapes \(2, 3\) and \(4, 2\) do not fit")
+    yield ErrorCase(
+        (np.ones((2, 3)), np.ones((4, 2))), {}, ShapeError, r"matmul: shapes \(2, 3\) and \(4, 2\) do not fit"
+    )
     yield ErrorCase((np.ones(()), np.ones(2)), {}, ShapeError, "matmul: .*at least one axis")
     yield ErrorCase((np.ones((2, 2, 3)), np.ones((3, 3, 2))), {}, ShapeError, "matmul: the batch axes")
 
@@ -54,9 +56,13 @@ def _linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None) -
 
 
 def _linear_errors() -> Iterable[ErrorCase]:
-    yield ErrorCase((np.ones((2, 3)), np.ones((4, 2))), {}, ShapeError, "linear: weight expects 2 input features .* x has 3")
+    yield ErrorCase(
+        (np.ones((2, 3)), np.ones((4, 2))), {}, ShapeError, "linear: weight expects 2 input features .* x has 3"
+    )
     yield ErrorCase((np.ones((2, 3)), np.ones(3)), {}, ShapeError, r"linear: weight must have shape \(out, in\)")
-    yield ErrorCase((np.ones((2, 3)), np.ones((4, 3)), np.ones(3)), {}, ShapeError, r"linear: bias must have shape \(4,\)")
+    yield ErrorCase(
+        (np.ones((2, 3)), np.ones((4, 3)), np.ones(3)), {}, ShapeError, r"linear: bias must have shape \(4,\)"
+    )
     mixed = (np.ones((2, 3)), np.ones((4, 3), np.float32))
     yield ErrorCase(mixed, {}, TypeError, "linear: x is float64, weight is float32")
 
@@ -66,7 +72,17 @@ register_op(
 )  # affine in x and weight; exact on the grid
 
 
-_EQUATIONS = ("ij,jk->ik", "i,i", "ii->i", "ij->ji", "bij,bjk->bik", "...i,...i->...", "ij,ij,j->i", "ijk->", "ij,k->kij")
+_EQUATIONS = (
+    "ij,jk->ik",
+    "i,i",
+    "ii->i",
+    "ij->ji",
+    "bij,bjk->bik",
+    "...i,...i->...",
+    "ij,ij,j->i",
+    "ijk->",
+    "ij,k->kij",
+)
 
 
 def _einsum_case(d: Draw) -> OpCase:

@@ -102,7 +102,9 @@ def _bad_reduction(name: str, a: np.ndarray, b: np.ndarray) -> ErrorCase:
 
 def _errors() -> Iterable[ErrorCase]:
     logits = np.zeros((2, 3))
-    yield ErrorCase((logits, np.array([0, 3])), {}, ValueError, r"cross_entropy: target\[1\] is 3, but there are 3 classes")
+    yield ErrorCase(
+        (logits, np.array([0, 3])), {}, ValueError, r"cross_entropy: target\[1\] is 3, but there are 3 classes"
+    )
     yield ErrorCase((logits, np.array([0.0, 1.0])), {}, ValueError, "cross_entropy: target .* must be integer classes")
     yield ErrorCase((logits, np.array([0, 1, 2])), {}, ShapeError, r"cross_entropy: target .* shape \(2,\), got \(3,\)")
     yield ErrorCase((logits, np.array([0, 1])), {"reduction": "max"}, ValueError, "cross_entropy: reduction")
@@ -132,7 +134,9 @@ def _nll_case(d: Draw) -> OpCase:
     return OpCase((d.ints((batch, classes, *rest)), target), kwargs, d.seed)
 
 
-def _nll(log_p: np.ndarray, target: np.ndarray, weight: np.ndarray | None = None, reduction: str = "mean") -> np.ndarray:
+def _nll(
+    log_p: np.ndarray, target: np.ndarray, weight: np.ndarray | None = None, reduction: str = "mean"
+) -> np.ndarray:
     weight = np.ones(log_p.shape[1]) if weight is None else weight
     losses, divisor = np.zeros(target.shape), 0.0
     for n, *at in np.ndindex(*target.shape):
@@ -219,8 +223,12 @@ def _binary(input: np.ndarray, target: np.ndarray, weight: Any, pos_weight: Any,
 def _binary_errors() -> Iterable[ErrorCase]:
     name = "binary_cross_entropy_with_logits"
     yield from _pair_errors(name)()
-    yield ErrorCase((np.zeros(2), np.array([0.5, 2.0])), {}, ValueError, rf"{name}: target\[1\] is 2, but probabilities")
-    yield ErrorCase((np.zeros(2), np.zeros(2), np.ones(3)), {}, ShapeError, f"{name}: weight of shape .* does not broadcast")
+    yield ErrorCase(
+        (np.zeros(2), np.array([0.5, 2.0])), {}, ValueError, rf"{name}: target\[1\] is 2, but probabilities"
+    )
+    yield ErrorCase(
+        (np.zeros(2), np.zeros(2), np.ones(3)), {}, ShapeError, f"{name}: weight of shape .* does not broadcast"
+    )
 
 
 register_op(

@@ -140,7 +140,8 @@ def _winners_case(scatter: bool) -> Callable[[Draw], OpCase]:
 def _taps(position: tuple[int, ...], size: tuple[int, ...], window: Window) -> list[tuple[int, tuple[int, ...]]]:
     """The code and the pixel of each tap of a window that lies inside the image."""
     pixels = (
-        naive._pixel(position, tap, window.stride, window.padding, window.dilation) for tap in np.ndindex(*window.kernel)
+        naive._pixel(position, tap, window.stride, window.padding, window.dilation)
+        for tap in np.ndindex(*window.kernel)
     )
     return [(code, pixel) for code, pixel in enumerate(pixels) if naive._inside(pixel, size)]
 
@@ -199,7 +200,10 @@ register_op(
     ref=_unpool,
     errors=lambda: [
         ErrorCase(
-            (np.ones((1, 1, 1, 1)), np.full((1, 1, 1, 1), 9), 2), {}, ValueError, r"max_unpool2d: indices\[0, 0, 0, 0\] = 9"
+            (np.ones((1, 1, 1, 1)), np.full((1, 1, 1, 1), 9), 2),
+            {},
+            ValueError,
+            r"max_unpool2d: indices\[0, 0, 0, 0\] = 9",
         )
     ],
 )

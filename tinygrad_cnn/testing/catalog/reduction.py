@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ def _method(name: str) -> Callable[..., Any]:
     return getattr(Tensor, name)
 
 
-def _loops(reduce: Callable[[list[float]], float]) -> Callable[..., np.ndarray]:
+def _loops(reduce: Callable[..., float]) -> Callable[..., np.ndarray]:
     """A reference: visit each output, gather the elements that belong to it, reduce them in Python."""
 
     def ref(x: np.ndarray, axis: Any = None, keepdims: bool = False, **options: Any) -> np.ndarray:
@@ -74,6 +75,10 @@ def _var(values: list[float], correction: int = 0) -> float:
     return math.fsum((v - _mean(values)) ** 2 for v in values) / free
 
 
+def _position(pick: Callable[[list[float]], float], values: list[float]) -> int:
+    return values.index(pick(values))
+
+
 _SHARED: dict[str, tuple[str, Any, Callable[..., float]]] = {
     "sum": ("multilinear", _axes_case(Draw.ints), math.fsum),
     "mean": ("multilinear", _axes_case(Draw.ints, 1), _mean),
@@ -84,11 +89,7 @@ _SHARED: dict[str, tuple[str, Any, Callable[..., float]]] = {
     "logsumexp": ("analytic", _axes_case(Draw.smooth, 1), lambda values: math.log(math.fsum(map(math.exp, values)))),
 }
 for _name, (_kind, _case, _reduce) in _SHARED.items():
-    register_op(
-        _method(_name), name=_name, case=_case, kind=_kind, ref=_loops(_reduce), errors=_bad_axis(_name)
-    )
-
-_CORRECTION = {"correction": lambda d: d.integer(0, 1)}
+    register_op(_method(_name), name=_name, case=_case, kind=_kind, ref=_loops(_reduce), errors=_bad_axis(_name))
 
 
 def _spread_case(d: Draw) -> OpCase:
@@ -117,13 +118,18 @@ for _name, _pick in (("argmax", max), ("argmin", min)):
         _method(_name),
         name=_name,
         case=_axis_case(Draw.grid),
-        ref=_loops(lambda values, pick=_pick: values.index(pick(values))),
+        ref=_loops(partial(_position, _pick)),
         nondiff=(0,),
         errors=_bad_axis(_name),
     )
 for _name, _every in (("all", all), ("any", any)):
     register_op(
-        _method(_name), name=_name, case=_axes_case(Draw.mask), ref=_loops(_every), nondiff=(0,), errors=_bad_axis(_name)
+        _method(_name),
+        name=_name,
+        case=_axes_case(Draw.mask),
+        ref=_loops(_every),
+        nondiff=(0,),
+        errors=_bad_axis(_name),
     )
 
 
@@ -159,6 +165,4 @@ def _sum_to(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return y
 
 
-register_op(
-    "sum_to", case=_sum_to_case, kind="multilinear", ref=_sum_to, errors=refuses_objects("sum_to", shape=(1,))
-)
+register_op("sum_to", case=_sum_to_case, kind="multilinear", ref=_sum_to, errors=refuses_objects("sum_to", shape=(1,)))

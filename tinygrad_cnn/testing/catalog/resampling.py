@@ -63,8 +63,13 @@ def _interpolate(
         steps = tuple((n - 1) / max(m - 1, 1) for n, m in zip(x.shape[2:], output, strict=True))
     y = np.zeros((*x.shape[:2], *output))
     for position, pixel, weight in _read(x.shape[2:], output, steps, 0.0 if align_corners else 0.5, mode):
-        y[(..., *position)] += weight * x[(..., *pixel)]
+        y[_pixel(position)] += weight * x[_pixel(pixel)]
     return y
+
+
+def _pixel(position: tuple[int, ...]) -> Any:
+    """The index of a pixel in all images and channels."""
+    return (slice(None), slice(None), *position)
 
 
 def _gradient_case(d: Draw) -> OpCase:
@@ -75,12 +80,10 @@ def _gradient_case(d: Draw) -> OpCase:
     return OpCase((d.ints((d.integer(1, 2), 1, *output)),), kwargs, d.seed)
 
 
-def _gradient(
-    x: np.ndarray, size: tuple[int, ...], steps: tuple[float, ...], offset: float, mode: str
-) -> np.ndarray:
+def _gradient(x: np.ndarray, size: tuple[int, ...], steps: tuple[float, ...], offset: float, mode: str) -> np.ndarray:
     y = np.zeros((*x.shape[:2], *size))
     for position, pixel, weight in _read(size, x.shape[2:], steps, offset, mode):
-        y[(..., *pixel)] += weight * x[(..., *position)]
+        y[_pixel(pixel)] += weight * x[_pixel(position)]
     return y
 
 
@@ -88,7 +91,9 @@ def _errors() -> Iterable[ErrorCase]:
     x = np.ones((1, 1, 2, 2))
     yield ErrorCase((x,), {}, ValueError, "interpolate: give either size or scale_factor")
     yield ErrorCase((x,), {"size": 2, "mode": "cubic"}, ValueError, "interpolate: mode 'cubic' is unknown")
-    yield ErrorCase((x[0],), {"size": 2, "mode": "bilinear"}, ShapeError, "interpolate: for mode \"bilinear\" x must have axes")
+    yield ErrorCase(
+        (x[0],), {"size": 2, "mode": "bilinear"}, ShapeError, 'interpolate: for mode "bilinear" x must have axes'
+    )
     yield ErrorCase((x,), {"scale_factor": 0.1}, ShapeError, "interpolate: scale_factor 0.1 leaves no pixel")
     yield ErrorCase((x,), {"size": 0}, ValueError, "interpolate: size must be at least 1")
 

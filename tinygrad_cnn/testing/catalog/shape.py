@@ -51,7 +51,11 @@ def _transpose(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
 
 
 register_op(
-    "transpose", case=_transpose_case, kind="multilinear", ref=_transpose, errors=refuses_objects("transpose", axes=(0,))
+    "transpose",
+    case=_transpose_case,
+    kind="multilinear",
+    ref=_transpose,
+    errors=refuses_objects("transpose", axes=(0,)),
 )
 
 
@@ -128,7 +132,11 @@ def _cat_case(d: Draw) -> OpCase:
 def _cat(*xs: np.ndarray, axis: int) -> np.ndarray:
     rows = itertools.chain.from_iterable(np.moveaxis(x, axis, 0) for x in xs)
     first = np.moveaxis(xs[0], axis, 0)
-    return np.moveaxis(np.array(list(rows)).reshape(-1 if first[0:1].size else sum(x.shape[axis] for x in xs), *first.shape[1:]), 0, axis)
+    return np.moveaxis(
+        np.array(list(rows)).reshape(-1 if first[0:1].size else sum(x.shape[axis] for x in xs), *first.shape[1:]),
+        0,
+        axis,
+    )
 
 
 register_op("cat", case=_cat_case, kind="multilinear", ref=_cat, errors=refuses_objects("cat", axis=0))
@@ -212,7 +220,12 @@ register_op(
     kind="multilinear",
     ref=_extended,
     errors=lambda: [
-        ErrorCase((np.ones((2, 3)), ((0, 0), (3, 0)), "reflect"), {}, ShapeError, "pad: mode 'reflect' can pad axis 1 .* at most 2")
+        ErrorCase(
+            (np.ones((2, 3)), ((0, 0), (3, 0)), "reflect"),
+            {},
+            ShapeError,
+            "pad: mode 'reflect' can pad axis 1 .* at most 2",
+        )
     ],
 )
 register_op(
