@@ -207,7 +207,7 @@ def run_viz(options: argparse.Namespace) -> int:
         report = figures[0].report()
         print(report)
         return int(options.strict and not viz.passes(report, options.allow))
-    picture = viz.diff(*figures) if what == "diff" else figures[0]
+    picture = viz.diff(*figures, names=(Path(files[0]).stem, Path(files[1]).stem)) if what == "diff" else figures[0]
     print(f"wrote {picture.save(options.out)}")
     return 0
 

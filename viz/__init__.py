@@ -2,6 +2,7 @@
 
 from viz.capturing import capture
 from viz.checking import CheckError, check, passes
+from viz.comparing import Difference, diff
 from viz.explaining import explain
 from viz.explanation import Explanation
 from viz.figure import Figure, Options
@@ -12,7 +13,7 @@ from viz.trace import Trace
 from viz.walking import graph
 
 __all__ = [
-    "CheckError", "Engine", "EngineNotFound", "Explanation", "Figure", "Finding", "ImageGrid", "Options", "Report",
-    "Trace", "capture", "check", "engines", "explain", "graph", "maximize_activation", "passes", "show_activations",
-    "show_filters",
+    "CheckError", "Difference", "Engine", "EngineNotFound", "Explanation", "Figure", "Finding", "ImageGrid", "Options",
+    "Report", "Trace", "capture", "check", "diff", "engines", "explain", "graph", "maximize_activation", "passes",
+    "show_activations", "show_filters",
 ]  # fmt: skip

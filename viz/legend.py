@@ -61,7 +61,7 @@ def legend(diagram: Diagram, scale: str, show: Collection[str], theme: Theme) ->
     return table((cell(row) for row in rows), CELLSPACING=3)
 
 
-def _row(*parts: tuple[str, float]) -> str:
+def fixed_row(*parts: tuple[str, float]) -> str:
     """Cells of given widths, the last as wide as is left: rows of one width, or Graphviz would stretch their cells."""
     left = WIDTH - sum(width for _, width in parts[:-1])
     cells = [fixed(content, width, 14, ALIGN="LEFT") for content, width in parts[:-1]]
@@ -73,7 +73,7 @@ def _lanes(scale: str, theme: Theme) -> str:
     gain = ", × gain of the layer just left" if scale == "flow" else ""
     forward = text("▼ forward", theme.forward, 9, bold=True) + text(" activations", theme.muted, 9)
     backward = text("▲ backward", theme.backward, 9, bold=True) + text(f" gradient: {size}{gain}", theme.muted, 9)
-    return _row((forward, 140), (backward, 0))
+    return fixed_row((forward, 140), (backward, 0))
 
 
 def _ramp(scale: str, theme: Theme) -> str:
@@ -104,7 +104,7 @@ def _keys(diagram: Diagram, show: Collection[str], theme: Theme) -> list[str]:
         gap = ("", 6.0)
         ranged = ((zero, 44), gap, (_bar(CIVIDIS), 66), gap, (most, 40))
         signed = ((least, 28), gap, (_bar(PUOR), 66), gap, (top, 46))
-        rows.append(_row(*ranged, *signed, (note, 0)))
+        rows.append(fixed_row(*ranged, *signed, (note, 0)))
     if "stats" in show and any(card.parameters for card in diagram.cards):
         low, high = HISTOGRAM[0] + 1, HISTOGRAM[1] - 1
         keys = ("●", theme.good, "10^-4 to 10^-2"), ("▲", theme.bad, "above"), ("▼", theme.bad, "below")
@@ -113,7 +113,7 @@ def _keys(diagram: Diagram, show: Collection[str], theme: Theme) -> list[str]:
             line += text(glyph, colour, 8) + text(f" {meaning}   ", theme.muted, 8)
         line += text("    ▁▃█▃", theme.backward, 8, mono=True)
         line += text(f" log10|∂W| from {low} to {high}".replace("-", "−"), theme.muted, 8)
-        rows.append(_row((line, 0)))
+        rows.append(fixed_row((line, 0)))
     return rows
 
 

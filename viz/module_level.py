@@ -107,7 +107,7 @@ def _card(graph: graphviz.Digraph, diagram: Diagram, card: Card, style: Style, a
         CELLPADDING=2,
         WIDTH=WIDTH,
     )
-    ported = _with_ports(body, style, _words_above(diagram, card, style), _words_below(diagram, card, style))
+    ported = with_ports(body, style, _words_above(diagram, card, style), _words_below(diagram, card, style))
     straight = {"group": "spine"} if card.spine else {}
     graph.node(card.id, label=label(ported), id=card.id, tooltip=plain(_tooltip(diagram, card)), **straight)
 
@@ -135,7 +135,7 @@ def _words_below(diagram: Diagram, card: Card, style: Style) -> tuple[str, str]:
     return shape, f"Σ {wording.number(card.out.flow)}" if fans_out and card.out is not None else ""
 
 
-def _with_ports(body: str, style: Style, above: list[str], below: tuple[str, str]) -> str:
+def with_ports(body: str, style: Style, above: list[str], below: tuple[str, str]) -> str:
     """Thin cells around a card where its lanes begin and end: fi, fo forward in and out; gi, go backward.
 
     From top to bottom the words of the lanes stand in rows of the card's own node, beside where the lines pass: so
