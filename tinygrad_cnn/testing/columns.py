@@ -11,7 +11,7 @@ from tinygrad_cnn.testing.directions import array_scale
 from tinygrad_cnn.testing.point import Point, one_hot
 from tinygrad_cnn.testing.reports import Failure
 
-_NEARBY = 24  # points around a kink at which slopes are looked at
+_NEARBY = 96  # points around a kink at which slopes are looked at
 
 
 def judge_columns(point: Point, arg: int, oracle: Oracle, elements: np.ndarray) -> None:
