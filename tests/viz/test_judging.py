@@ -228,30 +228,95 @@ def test_models_as_they_start_are_well(name: str, loss: str) -> None:
         assert not any(card.marks for card in figure.diagram.cards)
 
 
+OPTIMIZERS: dict[str, Callable[[Any], Any]] = {
+    "sgd": lambda parameters: tc.optim.SGD(parameters, lr=0.02, momentum=0.9),
+    "adam": lambda parameters: tc.optim.Adam(parameters, lr=1e-3),
+}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
-@pytest.mark.parametrize(
-    "name", ["lenet5", "mlp", *(pytest.param(n, marks=pytest.mark.slow) for n in ("convnet_preview", "resnet8"))]
-)
-def test_models_in_training_are_well(name: str, loss: str) -> None:
+@pytest.mark.parametrize("name", [n if n == "mlp" else pytest.param(n, marks=pytest.mark.slow) for n in MODELS])
+def test_models_in_training_are_well(name: str, loss: str, optimizer: str) -> None:
+    """A hundred steps on eight images: most of the nets know them by heart then, and the gradient is tiny."""
     make, shape = MODELS[name]
     tc.manual_seed(1)
     model = make()
-    optimizer = tc.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
+    step = OPTIMIZERS[optimizer](model.parameters())
     x = tc.tensor(images(shape))
     for _ in range(100):
-        optimizer.zero_grad()
+        step.zero_grad()
         losses(loss, model(x)).backward()
-        optimizer.step()
-    optimizer.zero_grad()
-    with viz.capture(model, optimizer) as cap:
+        step.step()
+    step.zero_grad()
+    with viz.capture(model, step) as cap:
         losses(loss, model(x)).backward()
-    assert cap.figure().ok, cap.figure().report()
+    for level in ("module", "op"):
+        assert cap.figure(level=level).ok, cap.figure(level=level).report()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_lenet_on_real_digits_is_well_all_the_way(seed: int) -> None:
+    tc.manual_seed(seed)
+    model = models.lenet5()
+    loader = tc.data.DataLoader(tc.data.digits("train", size=28), 64, shuffle=True, seed=seed)
+    optimizer = tc.optim.Adam(model.parameters(), lr=2e-3)
+    for _ in range(4):
+        for number, (x, y) in enumerate(loader):
+            optimizer.zero_grad()
+            with viz.capture(model, optimizer) as cap:
+                F.cross_entropy(model(tc.tensor(x)), y).backward()
+            optimizer.step()
+            assert number % 8 or cap.figure().ok, cap.figure().report()
 
 
 def report_of(model: Any, x: np.ndarray | None = None) -> list[tuple[str, str]]:
     with viz.capture(model) as cap:
         F.cross_entropy(model(tc.tensor(images((1, 28, 28)) if x is None else x)), LABELS).backward()
     return [(f.kind, f.where) for f in cap.figure().report()]
+
+
+def diseased(name: str, disease: str) -> tuple[Any, tuple[int, ...], tuple[str, str]]:
+    """A model with something wrong in the middle; its input shape, and the finding that names it."""
+    make, shape = MODELS[name]
+    tc.manual_seed(0)
+    model = make()
+    path = {"vgg_small": "conv3", "convnet_preview": "conv4", "resnet8": "layer2.0.conv2", "mlp": "fc2"}[name]
+    layer = dict(model.named_modules())[path]
+    if disease == "nan":
+        layer.weight.data[0, 0] = np.nan
+    elif disease == "inf":
+        layer.weight.data[0, 0] = np.inf
+    elif disease == "frozen":
+        layer.requires_grad_(False)
+    else:
+        layer.weight.data = layer.weight.data * {"shrinks": 1e-3, "exploding": 1e3}[disease]
+    return model, shape, (disease, path)
+
+
+@pytest.mark.parametrize("disease", ["nan", "inf", "frozen", "shrinks", "exploding"])
+@pytest.mark.parametrize("name", ["vgg_small", "convnet_preview", "mlp"])
+def test_each_disease_is_named_where_it_is_first(name: str, disease: str) -> None:
+    model, shape, finding = diseased(name, disease)
+    report = viz.check(losses("cross_entropy", model(tc.tensor(images(shape)))), model)
+    assert (report[0].kind, report[0].where) == finding, report
+
+
+@pytest.mark.parametrize("disease", ["nan", "frozen"])
+def test_diseases_between_shortcuts(disease: str) -> None:
+    model, shape, finding = diseased("resnet8", disease)
+    report = viz.check(losses("cross_entropy", model(tc.tensor(images(shape)))), model)
+    assert (report[0].kind, report[0].where) == finding, report
+
+
+def test_a_forgotten_parameter_is_named_also_inside_a_block() -> None:
+    tc.manual_seed(0)
+    model = models.resnet8()
+    model.layer1[0].extra = nn.Parameter(np.zeros(3, np.float32))
+    report = viz.check(losses("mse", model(tc.tensor(images((3, 16, 16))))), model)
+    assert [(f.kind, f.where) for f in report] == [("unused", "layer1.0")]
+    assert "layer1.0.extra" in report[0].message
 
 
 @pytest.fixture
