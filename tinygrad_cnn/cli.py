@@ -59,7 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
         run_demo,
         "train LeNet-5 on handwritten digits and draw where its gradient flows",
         "demo",
-        "demo --epochs 5 --out /tmp/demo",
+        "demo --epochs 5 --out runs/demo5",
     )
     demo.add_argument("--epochs", type=_count, default=40, help="passes over the training digits (default: 40)")
     demo.add_argument("--seed", type=int, default=0, help="of weights, order and shifts (default: 0)")

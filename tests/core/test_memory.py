@@ -8,6 +8,7 @@ import pytest
 
 import tinygrad_cnn as tc
 from tinygrad_cnn import Tensor
+from tinygrad_cnn.core import tape
 
 
 def leaf(*values):
@@ -185,3 +186,30 @@ def test_index_arrays_changed_later_do_not_reach_the_tape():
 def test_tensor_keeps_the_memory_of_an_array():
     array = np.ones(3)
     assert Tensor(array).data is array
+
+
+def test_writing_into_returned_indices_does_not_reach_the_tape():
+    for call in (lambda x: x.sort(), lambda x: x.topk(3)):
+        x = leaf(1.0, 3.0, 2.0)
+        values, indices = call(x)
+        indices[...] = 0
+        values.sum().backward()
+        assert x.grad.tolist() == [1.0, 1.0, 1.0]
+
+
+def test_two_arrays_over_one_foreign_buffer_are_one_memory():
+    buffer = bytearray(np.ones(3).tobytes())
+    x = tc.tensor(np.frombuffer(buffer), requires_grad=True)
+    y = (x * x).sum()
+    other = tc.tensor(np.frombuffer(buffer))
+    other += 1.0
+    with pytest.raises(tc.TapeError, match="mul"):
+        y.backward()
+
+
+def test_the_table_of_writes_forgets_memory_that_died():
+    before = len(tape._writes)
+    for _ in range(100):
+        a = tc.tensor(np.zeros(2))
+        a += 1.0
+    assert len(tape._writes) <= before + 1

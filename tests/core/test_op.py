@@ -1,10 +1,16 @@
 """Op records: name injection, definition errors, forms of rules, aux, fast, un-broadcasting."""
 
+import functools
+import inspect
+
 import numpy as np
 import pytest
 
 import tinygrad_cnn as tc
+import tinygrad_cnn.functional as F
 from tinygrad_cnn import Tensor
+
+FACTORS = np.array([2.0, 3.0])
 
 
 def x64(*values):
@@ -257,3 +263,35 @@ def test_shapes_that_do_not_broadcast_give_the_same_error_with_and_without_gradi
         messages.add(str(caught.value))
     assert len(messages) == 1
     assert "mul" in messages.pop()
+
+
+def test_auxiliary_outputs_come_in_a_tuple_of_their_number():
+    rows = tc.op("aux_rows", lambda x: x * 2, lambda g, m: g * m, aux={"m": None})
+    with pytest.raises(TypeError, match=r"aux_rows: forward must return \(output, m\) as aux= says, not a ndarray"):
+        rows(x64(1.0, 2.0))
+    more = tc.op("aux_more", lambda x: (x, x, x), lambda g, m: g * m, aux={"m": None})
+    with pytest.raises(TypeError, match="not a tuple of 3"):
+        more(x64(1.0))
+
+
+def test_a_rule_without_a_return_is_named():
+    f = tc.op("rule_none", lambda x: x * 2, lambda g: None)
+    with pytest.raises(TypeError, match="rule_none: the vjp rule of input 'x' returned None"):
+        f(x64(1.0)).backward()
+
+
+def test_missing_required_options_and_array_defaults():
+    need = tc.op("opt_need", lambda x, *, k: x * k, lambda g, k: g * k)
+    with pytest.raises(TypeError, match="opt_need: missing option 'k'"):
+        need(x64(1.0))
+    scaled = tc.op("opt_array", lambda x, n=FACTORS: x * n, lambda g, n: g * n)
+    x = x64(1.0, 1.0)
+    scaled(x).sum().backward()
+    assert x.grad.tolist() == [2.0, 3.0]
+
+
+def test_an_op_looks_like_a_function_to_help_and_editors():
+    assert tc.relu.__name__ == "relu"
+    assert str(inspect.signature(F.leaky_relu)) == "(x, negative_slope=0.01)"
+    assert str(inspect.signature(tc.clip)) == "(x, min=None, max=None)"
+    assert functools.wraps(F.gelu)(lambda x: x).__name__ == "gelu"

@@ -132,12 +132,14 @@ def register_hook(tensor: Tensor, hook: Callable[[Tensor], Tensor | None]) -> Ho
         replaced: Any = hook(tensor._wrap(_read_only(g), None) if bare else g)
         if replaced is None:
             return None
+        if not isinstance(replaced, Operators):
+            raise TypeError(f"hook: must return a Tensor or None, got {type(replaced).__name__}")
         if replaced.shape != g.shape or replaced.dtype != g.dtype:
             raise ShapeError(
                 f"hook: returned a gradient of {replaced.shape} {replaced.dtype}, but the Tensor's is {g.shape} "
                 f"{g.dtype}"
             )
-        return replaced.data if bare else replaced
+        return replaced._data if bare else replaced
 
     holder: Any = tensor if tensor._node is None else tensor._node
     attribute = "_hooks" if tensor._node is None else "hooks"

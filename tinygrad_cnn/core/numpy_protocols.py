@@ -106,7 +106,7 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.ravel: lambda x: _as_tensor(x).flatten(),
     np.clip: _clip,
     np.roll: _roll,
-    np.where: lambda condition, a, b: OPS["where"](condition, a, b),
+    np.where: lambda condition, *choices: _where(condition, choices),
     np.einsum: lambda equation, *operands, optimize=True: FUNCTIONS["einsum"](equation, *operands),
     np.matmul: lambda a, b: OPS["matmul"](a, b),
     np.dot: lambda a, b: OPS["matmul"](a, b) if np.ndim(a) and np.ndim(b) <= 2 else OPS["mul"](a, b),
@@ -131,6 +131,12 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
 def _ones_like(x: Any, dtype: Any) -> Any:
     ones = OPS["zeros_like"](x) + 1
     return ones if dtype is None else ones.astype(dtype)
+
+
+def _where(condition: Any, choices: tuple[Any, ...]) -> Any:
+    if len(choices) != 2:
+        raise TypeError("np.where: on the tape it needs (condition, a, b); for the places use np.nonzero(x.numpy())")
+    return OPS["where"](condition, *choices)
 
 
 def _norm(x: Any, order: Any, axis: Any, keepdims: bool) -> Any:

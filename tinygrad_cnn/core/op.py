@@ -54,9 +54,11 @@ class Op:
             raise ValueError(f"op {self.name!r}: fast must have rules for the same inputs as vjp, in the same form")
         self.forward, self.vjp, self.aux, self.fast = forward, vjp, dict(aux), fast
         self.signature, self.rules, self.fast_rules = signature, rules, fast_rules
+        self.__name__ = self.__qualname__ = self.name  # with __signature__: what help() and editors ask of a function
+        self.__signature__ = signature.as_inspected()
         self._forward = np.errstate(all="ignore")(forward)  # inf and NaN are results here, not events
         self._arity = -1 if signature.variadic else len(signature.inputs)
-        self._defaults = signature.options if signature.options and not signature.required_options else None
+        self._has_options = bool(signature.options)
         self._plans: dict[int, Plan] = {}
 
     # -- what a reader of the registry sees --
@@ -99,7 +101,7 @@ class Op:
         return (out, *aux)
 
     def _apply(self, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Tensor, tuple[Any, ...]]:
-        if len(args) != self._arity or options or self._defaults is not None:
+        if len(args) != self._arity or options or self._has_options:
             args, options = self.signature.bind(args, options)
         state = STATE.get()
         arrays: list[Any] = []
@@ -130,7 +132,7 @@ class Op:
             raise self._explained(error, arrays, options) from error.__cause__
         aux: tuple[Any, ...] = ()
         if self.aux:
-            out, *rest = out
+            out, *rest = self._unpacked(out)
             aux = tuple(rest)
         if type(out) is not np.ndarray:
             out = self._as_array(out)
@@ -168,6 +170,12 @@ class Op:
             memory = tape.owner(out)
             node.is_view = any(isinstance(a, np.ndarray) and tape.owner(a) is memory for a in arrays)
         return node
+
+    def _unpacked(self, returned: Any) -> tuple[Any, ...]:
+        if isinstance(returned, tuple) and len(returned) == 1 + len(self.aux):
+            return returned
+        what = f"a tuple of {len(returned)}" if isinstance(returned, tuple) else f"a {type(returned).__name__}"
+        raise TypeError(f"{self.name}: forward must return (output, {', '.join(self.aux)}) as aux= says, not {what}")
 
     def _as_array(self, out: Any) -> np.ndarray:
         if isinstance(out, np.generic | np.ndarray | float | int | complex):  # ufuncs give scalars for 0-d operands
@@ -234,6 +242,11 @@ class Op:
                 result = self._run(rule, views, node)
             if position is None:
                 self._spread(rule, result, grads)
+            elif result is None:
+                raise TypeError(
+                    f"{self.name}: the {rule.kind} rule of input {self.input_name(position)!r} returned None; a return "
+                    "is missing, or give None in place of the rule if the op is not differentiable in it"
+                )
             else:
                 grads[position] = result
         for position, parent in enumerate(parents):

@@ -360,7 +360,8 @@ class Operators:
         if descending:
             indices = np.flip(self.shape[axis] - 1 - indices, axis)
         values = OPS["take_along_axis"](self, indices=indices, axis=axis)
-        return values, type(self)._wrap(indices, None)  # type: ignore[attr-defined]  # Tensor's
+        # A copy: the tape keeps the indices, and the caller may write into what it gets.
+        return values, type(self)._wrap(indices.copy(), None)  # type: ignore[attr-defined]  # Tensor's
 
     def topk(self, k: int, axis: int = -1, largest: bool = True) -> tuple[Tensor, Tensor]:
         """The k largest (or smallest) along an axis, in order, and their indices; NaN counts as largest."""

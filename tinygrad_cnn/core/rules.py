@@ -49,7 +49,7 @@ class Signature:
                 inputs.append(p.name)
             elif p.kind is p.VAR_KEYWORD:
                 raise ValueError(f"op {name!r}: forward must name its options one by one, not take `**{p.name}`")
-            elif p.kind is p.KEYWORD_ONLY or p.default not in (REQUIRED, None):
+            elif p.kind is p.KEYWORD_ONLY or not (p.default is REQUIRED or p.default is None):
                 options[p.name] = p.default
                 if p.kind is not p.KEYWORD_ONLY:
                     positional.append(p.name)
@@ -103,6 +103,20 @@ class Signature:
         if missing:
             raise TypeError(f"{self.name}: missing option {', '.join(map(repr, missing))}")
         return inputs, options
+
+    def as_inspected(self) -> inspect.Signature:
+        """The call as `inspect.signature` shows it: inputs, then options."""
+        kind = inspect.Parameter.VAR_POSITIONAL if self.variadic else inspect.Parameter.POSITIONAL_OR_KEYWORD
+        parameters = []
+        for name in self.inputs:
+            parameters.append(inspect.Parameter(name, kind, default=None if name in self.optional else REQUIRED))
+        for name, default in self.options.items():
+            where = (
+                inspect.Parameter.POSITIONAL_OR_KEYWORD if name in self.positional else inspect.Parameter.KEYWORD_ONLY
+            )
+            parameters.append(inspect.Parameter(name, where, default=default))
+        parameters.sort(key=lambda p: (p.kind, self.positional.index(p.name) if p.name in self.positional else 0))
+        return inspect.Signature(parameters)
 
     def __str__(self) -> str:
         inputs = [f"*{self.inputs[0]}"] if self.variadic else list(self.inputs)

@@ -105,7 +105,8 @@ tick = itertools.count(1).__next__
 last_write = 0
 _writes: dict[int, int] = {}  # id(owner of memory) -> number of its newest in-place write
 _writers: dict[int, str] = {}  # ... -> who wrote
-_recorded: dict[int, weakref.ref[np.ndarray]] = {}  # memory whose newest values are known to the tape only
+_recorded: dict[int, Any] = {}  # memory whose newest values are known to the tape only
+_alive: dict[int, Any] = {}  # weak references that clear the tables above when the memory dies
 _lock = threading.Lock()
 
 
@@ -114,16 +115,16 @@ def owner(array: np.ndarray) -> Any:
     base: Any = array
     while (below := getattr(base, "base", None)) is not None:
         base = below
-    return base
+    return base.obj if isinstance(base, memoryview) else base
 
 
 def written(array: np.ndarray, by: str = "a write in place", number: int | None = None) -> None:
-    """Note that an array's memory was just overwritten. Anything saved from it before is stale from now on.
-
-    A leftover entry of an array that died is harmless: whoever reuses its id is younger than the write.
-    """
+    """Note that an array's memory was just overwritten. Anything saved from it before is stale from now on."""
     global last_write
-    key = id(owner(array))
+    memory = owner(array)
+    key = id(memory)
+    if key not in _alive:
+        _alive[key] = _watched(memory, key)
     if STATE.get().anomaly:
         by = f"{by} at {sources.described(sources.caller())}"
     with _lock:
@@ -134,10 +135,24 @@ def written(array: np.ndarray, by: str = "a write in place", number: int | None 
 
 def written_on_tape(array: np.ndarray, by: str, number: int) -> None:
     """Note a write that was itself recorded: whoever shares the memory without a node would lose its gradient."""
-    memory = owner(array)
-    key = id(memory)
-    _recorded[key] = weakref.ref(memory, lambda _: _recorded.pop(key, None))
     written(array, by, number)
+    _recorded[id(owner(array))] = number
+
+
+def _watched(memory: Any, key: int) -> Any:
+    """A weak reference that forgets the memory's entries when it dies; a foreign buffer may not allow one.
+
+    An entry that is left over is harmless to a saved array: whoever reuses its id is younger than the write.
+    """
+
+    def forget(_: Any) -> None:
+        for table in (_writes, _writers, _recorded, _alive):
+            table.pop(key, None)
+
+    try:
+        return weakref.ref(memory, forget)
+    except TypeError:
+        return None
 
 
 def writer(array: np.ndarray) -> str:

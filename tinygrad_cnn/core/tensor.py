@@ -21,8 +21,8 @@ def set_default_dtype(dtype: Any) -> None:
     """The floating dtype that Python numbers become: "float32" at the start, "float64" or "float16"."""
     global _default_dtype
     wanted = np.dtype(dtype)
-    if wanted.kind != "f":
-        raise TypeError(f"set_default_dtype: needs a floating dtype, got {wanted}")
+    if wanted not in (np.float16, np.float32, np.float64):
+        raise TypeError(f"set_default_dtype: must be float16, float32 or float64, a floating dtype, got {wanted}")
     _default_dtype = wanted
 
 

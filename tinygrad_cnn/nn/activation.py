@@ -96,15 +96,15 @@ class Hardtanh(_InPlace):
 
 
 class GELU(Module):
-    """x times the standard normal distribution function, exactly."""
+    """x times the standard normal distribution function, or nearly so with approximate="tanh"."""
 
     def __init__(self, approximate: str = "none") -> None:
-        if approximate != "none":
-            raise ValueError(f"GELU: only the exact form is offered, approximate='none', got {approximate!r}")
+        if approximate not in ("none", "tanh"):
+            raise ValueError(f"GELU: approximate must be 'none' or 'tanh', got {approximate!r}")
         self.approximate = approximate
 
     def forward(self, x: Any) -> Tensor:
-        return F.gelu(x)
+        return F.gelu(x, approximate=self.approximate)
 
     def extra_repr(self) -> str:
         return f"approximate={self.approximate!r}"

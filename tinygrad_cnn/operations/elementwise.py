@@ -134,11 +134,29 @@ elu = op(
     lambda g, x, alpha: where(x <= 0, g * (alpha * exp(where(x <= 0, x, 0.0))), g),
     doc="x above 0, alpha * (exp(x) - 1) below; its derivative at 0 is alpha (Clevert et al. 2015).",
 )
+
+
+def _gelu(x: np.ndarray, approximate: str) -> np.ndarray:
+    if approximate == "tanh":
+        return x * (0.5 * (1 + np.tanh(_GELU_TANH * (x + 0.044715 * x**3))))
+    if approximate == "none":
+        return x * (0.5 * (1 + special.erf(x * math.sqrt(0.5))))
+    raise ValueError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
+
+
+def _gelu_rule(g: Tensor, x: Tensor, approximate: str) -> Tensor:
+    if approximate == "tanh":
+        t = tanh(_GELU_TANH * (x + 0.044715 * x**3))
+        return g * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * (_GELU_TANH * (1 + 3 * 0.044715 * x * x)))
+    return g * (0.5 * (1 + erf(x * math.sqrt(0.5))) + x * exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi)))
+
+
+_GELU_TANH = math.sqrt(2 / math.pi)
 gelu = op(
     "gelu",
-    lambda x: x * (0.5 * (1 + special.erf(x * math.sqrt(0.5)))),
-    lambda g, x: g * (0.5 * (1 + erf(x * math.sqrt(0.5))) + x * exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))),
-    doc="x times the standard normal distribution function (Hendrycks and Gimpel 2016).",
+    lambda x, *, approximate="none": _gelu(x, approximate),
+    _gelu_rule,
+    doc="x times the standard normal distribution function, or with 'tanh' nearly so (Hendrycks and Gimpel 2016).",
 )
 silu = op(
     "silu",

@@ -133,7 +133,6 @@ _ANALYTIC: dict[str, tuple[Values, Callable[..., Any]]] = {
     "tanh": (Draw.smooth, lambda x: (np.exp(2 * x) - 1) / (np.exp(2 * x) + 1)),
     "sigmoid": (Draw.smooth, lambda x: 1 / (1 + np.exp(-x))),
     "erf": (Draw.smooth, _erf),
-    "gelu": (Draw.smooth, lambda x: x * (1 + _erf(x / math.sqrt(2))) / 2),
     "silu": (Draw.smooth, lambda x: x / (1 + np.exp(-x))),
 }
 for _name, (_values, _ref) in _ANALYTIC.items():
@@ -186,6 +185,17 @@ _activation(
     Draw.grid,
     lambda x, negative_slope: np.maximum(x, 0) + negative_slope * np.minimum(x, 0),
     **_option("negative_slope", *_SLOPES),
+)
+_activation(
+    "gelu",
+    "analytic",
+    Draw.smooth,
+    lambda x, approximate: (
+        x * (1 + _erf(x / math.sqrt(2))) / 2
+        if approximate == "none"
+        else x / (1 + np.exp(-2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+    ),
+    **_option("approximate", "none", "tanh"),
 )
 _activation(
     "elu",
