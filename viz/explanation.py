@@ -12,7 +12,7 @@ import numpy as np
 
 from viz.images import CIVIDIS, NOT_FINITE, PUOR
 from viz.markup import FONT, cell, fixed, label, plain, table, text, width_of
-from viz.palette import THEMES, Theme, rgb
+from viz.palette import THEMES, Theme, ink_on
 from viz.picture import Picture
 from viz.style import Drawing
 from viz.wording import family_of
@@ -145,7 +145,7 @@ def _cells(grid: Grid, theme: Theme) -> Box:
         for c, value in enumerate(line):
             put_in = grid.put_in is not None and bool(grid.put_in[r, c])
             background = theme.clusters[2] if put_in else _colour(float(value), scale, grid.kind)
-            ink = theme.muted if put_in else _ink_on(background)
+            ink = theme.muted if put_in else ink_on(background)
             ring = {"BORDER": 2, "COLOR": theme.bad} if (r, c) in rings else {"BORDER": 0}
             cells.append(fixed(text(words[r][c], ink, SIZE), wide, high, BGCOLOR=background, **ring))
         rows.append(cells)
@@ -169,12 +169,6 @@ def _colour(value: float, scale: float, kind: str) -> str:
     else:
         shown = CIVIDIS[round(255 * max(value / scale if scale else 0.0, 0.0))]
     return "#{:02X}{:02X}{:02X}".format(*map(int, shown))
-
-
-def _ink_on(colour: str) -> str:
-    """Black or white, whichever is read better."""
-    red, green, blue = rgb(colour)
-    return "#000000" if 299 * red + 587 * green + 114 * blue > 128_000 else "#FFFFFF"
 
 
 def _legend(panels: list[Panel], theme: Theme) -> str:

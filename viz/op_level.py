@@ -17,7 +17,7 @@ from viz.judging import update_text
 from viz.legend import heading, legend
 from viz.lines import gradient_line, gradient_words
 from viz.markup import cell, fixed, label, plain, table, text, width_of
-from viz.palette import Theme, rgb
+from viz.palette import Theme, ink_on
 from viz.style import Drawing, Style, new_graph
 from viz.trace import Crop, Parameter
 
@@ -356,17 +356,11 @@ def _grid(crop: Crop, theme: Theme) -> tuple[str, int]:
         for c, value in enumerate(row):
             colour = _colour(value, scale, crop.kind)
             ring = {"BORDER": 2, "COLOR": theme.bad} if (r, c) in rings else {"BORDER": 0}
-            cells.append(fixed(text(words[r][c], _ink_on(colour), 8), wide, high, BGCOLOR=colour, **ring))
+            cells.append(fixed(text(words[r][c], ink_on(colour), 8), wide, high, BGCOLOR=colour, **ring))
         rows.append(cells)
     width, height = across * (wide + 1) + 1, tall * (high + 1) + 1
     grid = table(rows, CELLSPACING=1, BGCOLOR=theme.grid, FIXEDSIZE="TRUE", WIDTH=width, HEIGHT=height)
     return fixed(grid, width, height), width
-
-
-def _ink_on(colour: str) -> str:
-    """Black or white, whichever is read better."""
-    red, green, blue = rgb(colour)
-    return "#000000" if 299 * red + 587 * green + 114 * blue > 128_000 else "#FFFFFF"
 
 
 def _colour(value: float, scale: float, kind: str) -> str:

@@ -157,6 +157,12 @@ def rgb(colour: str) -> tuple[int, int, int]:
     return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
 
 
+def ink_on(colour: str) -> str:
+    """Black or white for numbers on a colour; not the page's white, which a theme that follows the reader swaps."""
+    red, green, blue = rgb(colour)
+    return "#000000" if 299 * red + 587 * green + 114 * blue > 128_000 else "#FDFDFD"
+
+
 def dark_twins() -> dict[str, str]:
     """Light colour -> dark colour, for a picture that follows the reader's preference."""
     twins: dict[str, str] = {}

@@ -53,6 +53,8 @@ def strip_cells(
     high = high if row else tile * tall / wide
     pixels = _pixels(thumb, scale, tile, gap)
     drawn = tile * n + gap * (n - 1)
+    if row:  # of the cell's proportions: browsers keep those of an image, whatever its cell
+        pixels = pixels[:1].repeat(max(1, round(pixels.shape[1] * high / drawn)), axis=0)
     image = fixed(f'<IMG SRC="{album.add(pixels)}" SCALE="{"BOTH" if row else "TRUE"}"/>', drawn, max(high, 3))
     filler = [fixed("", width - drawn, 1)] if width - drawn >= 1 else []
     lines = (text(caption, theme.muted, 8), text(_scale(thumb, scale), theme.muted, 6.5))

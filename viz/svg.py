@@ -55,7 +55,8 @@ def page(document: str, table: str, title: str, theme: str) -> str:
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{esc(title)}</title>
 <style>
-body {{ margin: 1.5rem auto; max-width: 90rem; font: 15px/1.5 Arial, sans-serif; {_page_colours(look)} }}
+body {{ margin: 1.5rem auto; padding: 0 1rem; max-width: 90rem; font: 15px/1.5 Arial, sans-serif; }}
+body {{ {_page_colours(look)} }}
 figure {{ margin: 0; text-align: center; }}
 pre {{ overflow-x: auto; font: 13px/1.45 "DejaVu Sans Mono", Menlo, Consolas, monospace; }}
 {dark}

@@ -35,16 +35,18 @@ def small() -> Small:
     return Small()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def batch() -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     return rng.normal(size=(8, 1, 8, 8)).astype(np.float32), rng.integers(0, 5, 8)
 
 
-@pytest.fixture
-def captured(small: Small, batch: tuple[np.ndarray, np.ndarray]) -> viz.capture:
-    """A step of the small net, its input wanting a gradient."""
+@pytest.fixture(scope="session")
+def captured(batch: tuple[np.ndarray, np.ndarray]) -> viz.capture:
+    """A step of the small net, its input wanting a gradient; seen once, drawn by many tests."""
     x, y = batch
+    tc.manual_seed(0)
+    small = Small()
     with viz.capture(small) as cap:
         F.cross_entropy(small(tc.tensor(x, requires_grad=True)), y).backward()
     return cap

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import struct
@@ -20,6 +21,7 @@ import tinygrad_cnn as tc
 import viz
 from viz import figure as figures
 from viz import layout
+from viz.palette import ink_on
 
 FORMATS = {
     ".svg": b"<?xml",
@@ -126,6 +128,24 @@ def test_the_auto_theme_follows_the_reader(captured: viz.capture) -> None:
 
     maps = {"#" + bytes(c.tolist()).hex() for table in (CIVIDIS, PUOR) for c in table}
     assert drawn - styled <= maps, "every colour but those of the maps has a dark twin"
+
+
+def test_images_have_the_proportions_of_their_cells(captured: viz.capture) -> None:
+    """Browsers keep the proportions of an image: that of a vector, one pixel high, would be a hair."""
+    document = captured.figure().svg()
+    images = re.findall(r'<image [^>]*base64,([^"]+)" width="([\d.]+)px" height="([\d.]+)px"', document)
+    assert len(images) > 8
+    for data, width, height in images:
+        wide, high = struct.unpack(">II", base64.b64decode(data)[16:24])
+        assert wide / high == pytest.approx(float(width) / float(height), rel=0.15)
+
+
+def test_numbers_on_colours_stay_readable_in_the_dark() -> None:
+    document = viz.explain("relu", np.array([[-3.0, 3.0]]), theme="auto").svg()
+    swapped = set(re.findall(r'\[fill="(#[0-9a-f]{6}|white|black)"\]', document))
+    on_colours = {ink_on(colour).lower() for colour in ("#2D004B", "#F7F7F7")}
+    assert on_colours == {"#fdfdfd", "#000000"}
+    assert not on_colours & swapped
 
 
 @pytest.mark.parametrize(

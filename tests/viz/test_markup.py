@@ -40,7 +40,9 @@ def hostile_trace(name: str) -> Trace:
 
 
 @pytest.mark.parametrize("level", ["module", "op"])
-def test_hostile_names_are_drawn_by_every_engine(level: str) -> None:
+def test_hostile_names_are_drawn_by_every_engine(level: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, *others = layout.engines()
+    monkeypatch.setattr(layout, "engines", lambda: [first])  # no other may step in
     for name in HOSTILE:
         fig = viz.Figure(hostile_trace(name), viz.Options(level=level))
         document = fig.svg()
@@ -49,7 +51,7 @@ def test_hostile_names_are_drawn_by_every_engine(level: str) -> None:
         shown = markup._CONTROL.sub(" ", name)
         if shown.strip() and len(shown) < 40:
             assert shown.replace("  ", " ") in words.replace("\xa0", " ").replace("  ", " "), name
-        for engine in layout.engines():
+        for engine in others:
             done = layout._run(engine, fig.dot(), "dot", None, ".", 20)
             assert done.returncode == 0, (engine, name, done.stderr[-500:])
             assert b"syntax error" not in done.stderr
@@ -59,8 +61,7 @@ def test_hostile_names_from_a_real_tape() -> None:
     for name in HOSTILE:
         w = tc.tensor([1.0, 2.0], requires_grad=True, name=name)
         fig = viz.graph((w * w).sum(), title=name)
-        assert fig.svg()
-        assert fig.text()
+        assert "digraph" in fig.dot()
         assert all(line.isprintable() for line in fig.text().splitlines()[1:])
 
 
