@@ -19,7 +19,7 @@ from tinygrad_cnn.testing.laws import LawEnv
 from tinygrad_cnn.testing.reports import Failure, GradcheckError, GradReport
 from tinygrad_cnn.testing.settings import Settings
 from tinygrad_cnn.testing.specs import OpCase, OpSpec, as_arrays, cases, spec_named
-from tinygrad_cnn.testing.subjects import is_differentiable
+from tinygrad_cnn.testing.subjects import RuleRaised, is_differentiable
 from tinygrad_cnn.testing.tensor_subjects import TensorSubject
 
 PROFILES = {"debug": 1.0, "fast": 20.0, "ci": 90.0, "nightly": 3600.0}  # seconds for all ops together
@@ -129,11 +129,13 @@ def check_case(op: Any, case: OpCase, law: str, *, raise_: bool = True) -> GradR
             checks, target = (law,), subject
         report = check_subject(target, given, wanted, settings, checks=checks, raise_=False, call=call)
         report.case = repr(case)
-    elif law in CASE_LAWS:
-        with np.errstate(all="ignore") if law != "quiet" else warnings.catch_warnings():
-            CASE_LAWS[law](CaseEnv(spec, case, subject, given, wanted, settings, report))
-    elif law in own:
-        own[law](LawEnv(subject, given, given, wanted, settings, report))
+    elif law in CASE_LAWS or law in own:
+        env = CaseEnv(spec, case, subject, given, wanted, settings, report)
+        try:
+            with np.errstate(all="ignore") if law != "quiet" else warnings.catch_warnings():
+                CASE_LAWS[law](env) if law in CASE_LAWS else own[law](env.laws())
+        except RuleRaised as error:
+            env.laws().fail(law, f"the gradient raised {type(error.__cause__).__name__}: {error.__cause__}")
     else:
         raise ValueError(f"check_case: {spec.name} has no law {law!r}; it has {', '.join(laws_of(spec))}")
     if raise_ and not report.ok:

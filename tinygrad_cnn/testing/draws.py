@@ -57,8 +57,13 @@ class Draw:
         return tuple(sides)
 
     def broadcastable(self, count: int, *, max_dims: int = 3, min_side: int = 1) -> list[Shape]:
-        """Shapes that broadcast with each other: some lengths replaced by 1, some leading axes left out."""
+        """Shapes that broadcast with each other: some lengths replaced by 1, some leading axes left out.
+
+        All lengths are equal in some: an axis taken for another then keeps the shape.
+        """
         whole = self.shape(max_dims=max_dims, min_side=min_side, max_side=4)
+        if self.integer(0, 3) == 3:
+            whole = (3,) * len(whole)
         shapes = []
         for _ in range(count):
             start = self.integer(0, len(whole))

@@ -17,7 +17,11 @@ from tinygrad_cnn.testing.specs import ErrorCase, OpCase, register_op
 
 
 def _options(d: Draw, axes: int, dilations: bool, kernels: tuple[int, ...]) -> tuple[tuple[int, ...], dict[str, Any]]:
-    """Lengths of an image, and a pool that fits it."""
+    """Lengths of an image, and a pool that fits it; in some, windows of 2 that tile the image, as most pools do."""
+    if d.integer(0, 3) == 3:
+        size = tuple(2 * d.integer(1, 4 - axes) for _ in range(axes))
+        plain: dict[str, Any] = {"kernel_size": (2,) * axes, "stride": None, "padding": (0,) * axes, "ceil_mode": False}
+        return size, (plain | {"dilation": (1,) * axes} if dilations else plain)
     kernel = tuple(d.choice(kernels) for _ in range(axes))
     stride = d.choice((None, tuple(d.integer(1, 3) for _ in range(axes))))
     dilation = tuple(d.integer(1, 2) if dilations else 1 for _ in range(axes))

@@ -23,6 +23,8 @@ _UNARY: dict[str, tuple[tuple[list[float], list[float], list[float]], ...]] = { 
     "reciprocal": (([0, 2, inf], [inf, 0.5, 0], [-inf, -0.25, 0]),),
     "square": (([0, -3], [0, 9], [0, -6]),),
     "exp": (([-inf, 0, 1e4], [0, 1, inf], [0, 1, inf]),),
+    "expm1": (([-inf, 0, 1e-20], [-1, 0, 1e-20], [0, 1, 1]),),
+    "log1p": (([-1, 0, 1e-20], [-inf, 0, 1e-20], [inf, 1, 1]),),
     "tanh": (([-1e4, 0, 1e4], [-1, 0, 1], [0, 1, 0]),),
     "sigmoid": (([-1e4, 0, 1e4, -inf, inf], [0, 0.5, 1, 0, 1], [0, 0.25, 0, 0, 0]),),
     "gelu": (([-1e4, 0, 1e4], [0, 0, 1e4], [0, 0.5, 1]),),
@@ -41,7 +43,11 @@ _ROWS: dict[str, tuple[tuple[list[Any], dict[str, Any], Any, list[Any]], ...]] =
         ([1.0, nan], {}, nan, [0, 1]),
         ([0.0] * 70_000, {}, 0.0, [1 / 70_000] * 70_000),  # more ties than half precision can count
     ),
-    "amin": (([3.0, 1, 1], {}, 1.0, [0, 0.5, 0.5]), ([nan, 1.0], {}, nan, [1, 0])),
+    "amin": (
+        ([3.0, 1, 1], {}, 1.0, [0, 0.5, 0.5]),
+        ([nan, 1.0], {}, nan, [1, 0]),
+        ([0.0] * 70_000, {}, 0.0, [1 / 70_000] * 70_000),
+    ),
     "max": (
         ([[1.0, 3, 3], [2, nan, nan]], {"axis": 1}, [3, nan], [[0, 1, 0], [0, 1, 0]]),
         ([[-inf, -inf]], {"axis": 1}, [-inf], [[1, 0]]),
@@ -53,7 +59,11 @@ _ROWS: dict[str, tuple[tuple[list[Any], dict[str, Any], Any, list[Any]], ...]] =
     ),
     "norm": (([0.0, 0], {}, 0.0, [0, 0]), ([3.0, 4], {}, 5.0, [0.6, 0.8])),
     "std": (([2.0, 2, 2], {}, 0.0, [0, 0, 0]),),
-    "var": (([5.0], {"correction": 1}, nan, [nan]), ([5.0], {}, 0.0, [0])),
+    "var": (
+        ([5.0], {"correction": 1}, nan, [nan]),
+        ([5.0], {}, 0.0, [0]),
+        ([1e8, 1e8 + 1], {}, 0.25, [-0.5, 0.5]),  # E[x²] - E[x]² cancels
+    ),
     "mean": (([], {}, nan, []),),
     "logsumexp": (
         ([1e3, 1e3], {}, 1e3 + math.log(2), [0.5, 0.5]),
@@ -109,11 +119,18 @@ def _rows() -> Iterator[tuple[str, PointCase]]:
     for name in ("cross_entropy", "nll_loss"):
         yield name, PointCase((np.ones((2, 3)), nothing), {}, _array(0), (np.zeros((2, 3)),))
         yield name, PointCase((np.ones((0, 3)), nothing[:0]), {}, _array(0), (np.zeros((0, 3)),))
-    yield "nll_loss", PointCase((_array([[-inf, -1]]), np.array([1])), {}, _array(1), (_array([[0, -1]]),))
+    log_p, dx = _array([[-inf, -1], [0, -1]]), _array([[0, -1], [0, 0]])
+    yield "nll_loss", PointCase((log_p, np.array([1, -100])), {}, _array(1), (dx,))
+    yield "nll_loss", PointCase((log_p, np.array([-100, 0])), {}, _array(0), (_array([[0, 0], [-1, 0]]),))
     logits, target = _array([-1e4, 1e4, -1e4, 1e4]), _array([0, 1, 1, 0])
     name, total = "binary_cross_entropy_with_logits", {"reduction": "sum"}
     yield name, PointCase((logits, target), total, _array(2e4), (_array([0, 0, -1, 1]),))
     yield "kl_div", PointCase((_array([-1, -1]), _array([0, 1])), total, _array(1), (_array([0, -1]),))
+
+
+def _normalisation() -> Iterator[tuple[str, PointCase]]:
+    x, half = _array([[1e8], [1e8 + 1]]), 0.5 / math.sqrt(0.25 + 1e-5)
+    yield "batch_norm", PointCase((x, None, None), {"axes": (0,), "eps": 1e-5}, _array([[-half], [half]]), (None,))
 
 
 def _pools() -> Iterator[tuple[str, PointCase]]:
@@ -135,6 +152,6 @@ def _array(values: Any) -> np.ndarray:
     return np.array(values, np.float64)
 
 
-for _points in (_unary, _binary, _rows, _pools):
+for _points in (_unary, _binary, _rows, _normalisation, _pools):
     for _name, _point in _points():
         add_points(_name, _point)
