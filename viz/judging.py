@@ -89,16 +89,28 @@ def judge(diagram: Diagram) -> list[Finding]:
     for card in diagram.cards:
         card.marks = []
         _mark_nonfinite(card, card is first_forward, card is first_backward)
-        if card.judged and not card.marks:
-            _mark_gain(card)
+        broken = bool(card.marks)
         _mark_dead(card)
+        if card.judged and not broken and not _is_dead_end(card):
+            _mark_gain(card)
         _mark_parameters(card, diagram)
     _mark_vanishing(diagram)
     for card in diagram.cards:
         card.marks.sort(key=lambda mark: KINDS.index(mark.kind))
     found = [(mark, card) for card in diagram.cards for mark in card.marks]
-    found.sort(key=lambda pair: (not pair[0].first, KINDS.index(pair[0].kind)))
+    found.sort(key=lambda pair: (not pair[0].first, _severity(*pair)))
     return [Finding(mark.kind, where(card), mark.value, mark.message) for mark, card in found]
+
+
+def _is_dead_end(card: Card) -> bool:
+    """Whether dead channels are why hardly any gradient leaves the card: then that is said, and not that it shrinks."""
+    dead = any(mark.kind == "dead" for mark in card.marks)
+    return dead and card.gain is not None and card.gain / card.neutral < SHRINKS
+
+
+def _severity(mark: Mark, card: Card) -> int:
+    """The place of a mark among KINDS; a dead end is a culprit, as is a card that shrinks."""
+    return KINDS.index("shrinks" if mark.kind == "dead" and _is_dead_end(card) else mark.kind)
 
 
 def carry_marks(judged: Diagram, drawn: Diagram) -> None:
@@ -189,7 +201,7 @@ def _mark_vanishing(diagram: Diagram) -> None:
     end = max((card.rank for card in diagram.cards if card.judged), default=0)
     for link in sorted(diagram.links, key=lambda link: -diagram.card(link.target).rank):
         target = diagram.card(link.target)
-        shrinks = any(mark.kind == "shrinks" for mark in target.marks)
+        shrinks = _is_dead_end(target) or any(mark.kind == "shrinks" for mark in target.marks)
         culprit = target if shrinks else culprits.get(target.id)
         if culprit is not None:
             culprits[link.source] = culprit

@@ -209,7 +209,10 @@ class Trace:
             raise ValueError(f"Trace.from_json: not a trace; expected an object whose 'format' is {FORMAT!r}")
         if data.get("version") != VERSION:
             raise ValueError(f"Trace.from_json: version {data.get('version')!r} is not {VERSION}, which this viz reads")
-        return _restored(Trace, {k: v for k, v in data.items() if k not in ("format", "version")})
+        try:
+            return _restored(Trace, {k: v for k, v in data.items() if k not in ("format", "version")})
+        except (AttributeError, TypeError) as error:
+            raise ValueError(f"Trace.from_json: the file is damaged: {error}") from error
 
 
 def _plain(value: Any) -> Any:

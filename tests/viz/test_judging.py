@@ -341,6 +341,15 @@ def test_dead_rectifiers_are_named(lenet: Any, channels: int) -> None:
     assert ("dead", "relu2") in report_of(lenet)
 
 
+def test_a_dead_rectifier_is_the_culprit_of_what_vanishes_behind_it(lenet: Any) -> None:
+    lenet.conv2.bias.data[:] = -10
+    with viz.capture(lenet) as cap:
+        F.cross_entropy(lenet(tc.tensor(images((1, 28, 28)))), LABELS).backward()
+    found = cap.figure().report()
+    assert [(f.kind, f.where) for f in found] == [("dead", "relu2"), ("vanishing", "conv1"), ("vanishing", "conv2")]
+    assert "shrunk by relu2" in found[1].message
+
+
 def test_a_nan_in_a_weight_is_found_where_it_is(lenet: Any) -> None:
     lenet.conv2.weight.data[0, 0, 0, 0] = np.nan
     assert report_of(lenet)[0] == ("nan", "conv2")

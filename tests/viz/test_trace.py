@@ -68,3 +68,10 @@ def test_the_same_picture_from_the_file(captured: viz.capture) -> None:
 def test_other_files_are_refused(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Trace.from_json(text)
+
+
+@pytest.mark.parametrize("nodes", ["abc", [1], [{"id": 0}], [{"id": 0, "kind": "op", "op": "relu", "shape": 3}]])
+def test_a_damaged_trace_is_refused(nodes: object) -> None:
+    text = json.dumps({"format": "tinygrad_cnn.viz.trace", "version": 1, "nodes": nodes})
+    with pytest.raises(ValueError, match="damaged"):
+        Trace.from_json(text)
