@@ -106,13 +106,15 @@ def conv_weight_gradient(
 def _correlate(x: Array, w: Array, way: Path, output: tuple[int, ...], cost: float, bias: Array | None = None) -> Array:
     dtype = np.result_type(x, w)
     y, read = np.empty((len(x), *output, len(w)), dtype), _reader(x, way, output, dtype)
+    # Repeated along the row: NumPy then adds a row at a time, not the few numbers of one pixel.
+    bias_row = None if bias is None else np.tile(bias, (output[-1], 1))
 
     def work(some: Iterator[Block]) -> None:
         for block in some:
             out = y[block]
             way.forward(read(block), out)
-            if bias is not None:
-                out += bias
+            if bias_row is not None:
+                out += bias_row
 
     if not w.size:
         y[...] = 0 if bias is None else bias

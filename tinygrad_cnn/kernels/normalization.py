@@ -2,7 +2,7 @@
 
 Axes (0, 2, 3) make it batch normalisation, the trailing axes layer normalisation. Everything is arithmetic,
 so that a complex step goes through. Batch normalisation of channels-last memory goes a stretch of pixels at a time,
-which stays in the cache from one pass to the next.
+which stays in the cache from one pass to the next, and threads share the stretches.
 """
 
 from __future__ import annotations
@@ -31,21 +31,17 @@ def batch_norm(
     nothing.
     """
     rows = _rows(x, axes)
-    mean = _mean(x, axes)
     if rows is None:
-        y = x - mean
-        residue, square = _mean(y, axes), _mean(y * y, axes)
+        mean = _mean(x, axes)
+        centred = x - mean
+        residue = _mean(centred, axes)
+        mean, var = mean + residue, _mean(centred * centred, axes) - residue * residue
     else:
-        residue, square = _moments(x, rows, mean)
-    var = square - residue * residue
+        mean, var = _statistics(x, rows)
     scale = 1 / np.sqrt(var + eps) if weight is None else weight / np.sqrt(var + eps)
-    shift = -residue * scale if bias is None else bias - residue * scale
-    if rows is None:
-        y *= scale
-        y += shift
-    else:
-        y = _standardised(x, rows, mean, scale, shift)
-    return y.astype(x.dtype, copy=False), mean + residue, var
+    shift = np.zeros_like(mean) if bias is None else bias
+    y = (x - mean) * scale + shift if rows is None else _affine(rows, None, x, mean, var, scale, None, shift)
+    return y.astype(x.dtype, copy=False), mean, var
 
 
 def batch_norm_gradient(
@@ -62,17 +58,13 @@ def batch_norm_gradient(
     count = math.prod(x.shape[axis] for axis in axes)
     rows, upstream = _rows(x, axes), _rows(g, axes)
     if rows is None or upstream is None:
-        dx = x - mean
-        product = g * dx
-        mean_gz, mean_g = _mean(product, axes) * inv_std, _mean(g, axes)
-        dx *= -scale * inv_std * mean_gz
-        dx += np.multiply(g, scale, out=product)
-        dx -= scale * mean_g
+        centred = x - mean
+        mean_g, mean_gz = _mean(g, axes), _mean(g * centred, axes) * inv_std
+        dx = centred * (-scale * inv_std * mean_gz) + g * scale - scale * mean_g
     else:
-        mean_gd, mean_g = _means_of_products(x, rows, upstream, mean)
+        mean_g, mean_gd = _products(rows, upstream, mean, var)
         mean_gz = mean_gd * inv_std
-        slope = -scale * inv_std * mean_gz
-        dx = _combined(x, rows, upstream, mean, slope, scale, -scale * mean_g)
+        dx = _affine(rows, upstream, x, mean, var, -scale * inv_std * mean_gz, scale, -scale * mean_g)
     return dx.astype(x.dtype, copy=False), mean_gz * count, mean_g * count
 
 
@@ -94,60 +86,74 @@ def _rows(x: Array, axes: tuple[int, ...]) -> Array | None:
     return long_rows(x) if axes == (0, *range(2, x.ndim)) and x.dtype != np.float16 else None
 
 
-def _moments(x: Array, rows: Array, mean: Array) -> tuple[Array, Array]:
-    """Means of (x - mean) and of its square."""
+def _near_zero(mean: Array, var: Array) -> bool:
+    """Whether zero lies within one standard deviation of the mean: then it need not be subtracted first.
+
+    The sum of squares less the squared mean, and x * scale - mean * scale, then lose no more than a bit.
+    """
+    return bool((mean.real * mean.real <= var.real).all())
+
+
+def _statistics(x: Array, rows: Array) -> tuple[Array, Array]:
+    """Mean and biased variance of every channel."""
     keep_freed_memory()
+    shape, count = (1, x.shape[1], *[1] * (x.ndim - 2)), x.size // x.shape[1]
+
+    def squares(at: slice) -> tuple[Array, ...]:
+        return rows[at], np.square(rows[at], out=scratch("square", rows[at].shape, rows.dtype))
+
+    total, square = (s.reshape(shape) / count for s in channel_sums(rows, x.shape[1], _NANOSECONDS, squares))
+    mean, var = total, square - total * total
+    if _near_zero(mean, var):
+        return mean, var
     center = along(rows, mean)
 
-    def terms(at: slice) -> tuple[Array, ...]:
-        shape = rows[at].shape
-        d = np.subtract(rows[at], center, out=scratch("d", shape, rows.dtype))
-        return d, np.multiply(d, d, out=scratch("dd", shape, rows.dtype))
+    def deviations(at: slice) -> tuple[Array, ...]:
+        d = np.subtract(rows[at], center, out=scratch("deviation", rows[at].shape, rows.dtype))
+        return d, np.square(d, out=scratch("square", d.shape, d.dtype))
 
-    sums = channel_sums(rows, mean.size, _NANOSECONDS, terms)
-    return sums[0].reshape(mean.shape) / (x.size // mean.size), sums[1].reshape(mean.shape) / (x.size // mean.size)
-
-
-def _means_of_products(x: Array, rows: Array, g: Array, mean: Array) -> tuple[Array, Array]:
-    """Means of g * (x - mean) and of g."""
-    center = along(rows, mean)
-
-    def terms(at: slice) -> tuple[Array, ...]:
-        d = np.subtract(rows[at], center, out=scratch("d", g[at].shape, np.result_type(rows, g)))
-        return np.multiply(d, g[at], out=d), g[at]
-
-    sums = channel_sums(rows, mean.size, _NANOSECONDS, terms)
-    return sums[0].reshape(mean.shape) / (x.size // mean.size), sums[1].reshape(mean.shape) / (x.size // mean.size)
+    residue, square = (s.reshape(shape) / count for s in channel_sums(rows, x.shape[1], _NANOSECONDS, deviations))
+    return mean + residue, square - residue * residue
 
 
-def _standardised(x: Array, rows: Array, mean: Array, scale: Array, shift: Array) -> Array:
-    """(x - mean) * scale + shift."""
-    y = np.empty_like(x)
+def _products(rows: Array, g: Array, mean: Array, var: Array) -> tuple[Array, Array]:
+    """The means of g and of g * (x - mean) of every channel."""
+    near, center, count = _near_zero(mean, var), along(rows, mean), rows.size // mean.size
+
+    def products(at: slice) -> tuple[Array, ...]:
+        out = scratch("deviation", g[at].shape, np.result_type(rows, g))
+        d = rows[at] if near else np.subtract(rows[at], center, out=out)
+        return g[at], np.multiply(d, g[at], out=out)
+
+    mean_g, mean_gd = (s.reshape(mean.shape) / count for s in channel_sums(rows, mean.size, _NANOSECONDS, products))
+    return mean_g, mean_gd - mean * mean_g if near else mean_gd
+
+
+def _affine(
+    rows: Array,
+    others: Array | None,
+    like: Array,
+    mean: Array,
+    var: Array,
+    slope: Array,
+    factor: Array | None,
+    shift: Array,
+) -> Array:
+    """(rows - mean) * slope + others * factor + shift, in memory like that of `like`."""
+    near = _near_zero(mean, var)
+    y = np.empty_like(like, dtype=np.result_type(rows, slope))
     target: Any = long_rows(y)
-    center, factor, summand = (along(rows, v) for v in (mean, scale, shift))
+    center, slopes, shifts = (along(rows, v) for v in (mean, slope, shift - mean * slope if near else shift))
+    factors = None if factor is None else along(rows, factor)
 
     def work(some: Iterator[slice]) -> None:
         for at in some:
-            out = np.subtract(rows[at], center, out=target[at])
-            out *= factor
-            out += summand
-
-    share(work, stretches(rows), _NANOSECONDS * rows.size)
-    return y
-
-
-def _combined(x: Array, rows: Array, g: Array, mean: Array, slope: Array, scale: Array, shift: Array) -> Array:
-    """(x - mean) * slope + g * scale + shift."""
-    dx = np.empty_like(x, dtype=np.result_type(x, g))
-    target: Any = long_rows(dx)
-    center, slopes, scales, shifts = (along(rows, v) for v in (mean, slope, scale, shift))
-
-    def work(some: Iterator[slice]) -> None:
-        for at in some:
-            out = np.subtract(rows[at], center, out=target[at])
-            out *= slopes
-            out += np.multiply(g[at], scales, out=scratch("d", out.shape, out.dtype))
+            out = target[at]
+            centred = rows[at] if near else np.subtract(rows[at], center, out=out)
+            np.multiply(centred, slopes, out=out)
+            if others is not None and factors is not None:
+                out += np.multiply(others[at], factors, out=scratch("square", out.shape, out.dtype))
             out += shifts
 
     share(work, stretches(rows), _NANOSECONDS * rows.size)
-    return dx
+    return y

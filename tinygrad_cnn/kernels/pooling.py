@@ -1,7 +1,7 @@
 """Max and sum pooling in any number of dimensions, and their adjoints, as a few passes over shifted slices.
 
-Pools are separable: the maxima along one axis, then those of the maxima along the next, which for a window of 2 x 2
-are two passes over the image instead of four. A few images at a time stay in the cache; threads share them.
+Pools are separable: maxima along one axis, then along the next the maxima of those, which is a pass per tap of an axis
+instead of one per tap of the window. A few images at a time stay in the cache; threads share them.
 
 A window's winner is kept as the row-major code of its tap, one byte for windows up to 256 pixels: an eighth
 of an int64 index. `scatter_winners` and `gather_winners` are the linear maps that the codes stand for, each
@@ -24,7 +24,8 @@ from .padding import pad
 from .threads import share
 from .workspace import keep_freed_memory, scratch
 
-_STRETCH = 1 << 17  # elements of the image at a time
+_STRETCH = 1 << 18  # elements of the image at a time
+_DENSE = 4  # the largest stride at which what is computed between the windows costs less than leaving it out
 _NANOSECONDS = 0.6  # an element of the image
 
 
@@ -74,34 +75,29 @@ def max_pool(x: Array, window: Window) -> tuple[Array, Array]:
 
 
 def _max_by_axes(x: Array, y: Array, winners: Array, window: Window) -> bool:
-    """Max pooling along one axis after the other; False if there is a NaN, or an infinity that padding could beat.
+    """Max pooling along one axis after the other; False where `_max_by_taps` has to decide.
 
     The last axis comes first: then of equal maxima the first row wins, and in it the first column.
     """
     padding = _overhang(x.shape[1:-1], y.shape[1:-1], window)
-    if x.dtype.kind != "f" and any(map(any, padding)):
+    if max(window.stride) > _DENSE or (x.dtype.kind != "f" and any(map(any, padding))):
         return False
-    best, codes = pad(x, ((0, 0), *padding, (0, 0)), -np.inf), None
-    step = 1
-    for axis in reversed(range(1, x.ndim - 1)):
-        shape = (*best.shape[:axis], y.shape[axis], *best.shape[axis + 1 :])
-        last = axis == 1
-        into = y if last else scratch(f"best{axis}", shape, x.dtype)
-        codes_into = winners if last else scratch(f"codes{axis}", shape, winners.dtype)
-        shifted = _along(axis, y.shape[axis], window)
-        for code, at in enumerate(shifted):
-            value, tap = best[at], winners.dtype.type(code * step)
-            code_of = tap if codes is None else codes[at] + tap
-            if code == 0:
-                top, codes_into[...] = value, code_of
-                continue
-            wins = np.greater(value, top, out=scratch("wins", shape, bool))
-            np.maximum(top, value, out=into)
-            top = into
-            np.maximum(codes_into, wins * code_of, out=codes_into)  # codes rise: the last tap to win has the largest
-        if len(shifted) == 1:
-            into[...] = top
-        best, codes, step = into, codes_into, step * window.kernel[axis - 1]
+    x = np.ascontiguousarray(pad(x, ((0, 0), *padding, (0, 0)), -np.inf))
+    best, codes, step = x.reshape(-1), scratch("codes", (x.size,), winners.dtype), 1
+    codes.fill(0)
+    for axis, reaches in _reaches(x.shape, window):
+        values, taken = best, codes
+        for tap, reach in enumerate(reaches[1:], 1):
+            length = len(values) - reach
+            wins = np.greater(values[reach:], best[:length], out=scratch("wins", (length,), bool))
+            best = np.maximum(values[reach:], best[:length], out=scratch(f"best{axis}", (length,), x.dtype))
+            code = np.add(taken[reach:], winners.dtype.type(tap * step), out=scratch("code", (length,), codes.dtype))
+            code *= wins.view(np.uint8)
+            # codes rise from tap to tap, so the last one that wins has the largest
+            codes = np.maximum(codes[:length], code, out=scratch(f"codes{axis}", (length,), codes.dtype))
+        step *= window.kernel[axis - 1]
+    y[...], winners[...] = _windows_of(best, x.shape, y.shape, window), _windows_of(codes, x.shape, y.shape, window)
+    # A NaN is larger than any number, and padding is no pixel even to a window of -inf.
     return x.dtype.kind != "f" or bool(np.isfinite(np.dot(y.reshape(-1), y.reshape(-1))))
 
 
@@ -170,22 +166,27 @@ def sum_pool(x: Array, window: Window) -> Array:
 
     def work(some: Iterator[slice]) -> None:
         for images in some:
-            part = pixels[images]
-            part = pad(part, ((0, 0), *_overhang(part.shape[1:-1], output, window), (0, 0)))
-            for axis in range(1, x.ndim - 1):
-                shape = (*part.shape[:axis], output[axis - 1], *part.shape[axis + 1 :])
-                into = y[images] if axis == x.ndim - 2 else scratch(f"sum{axis}", shape, x.dtype)
-                first, *rest = _along(axis, output[axis - 1], window)
-                if rest:
-                    np.add(part[first], part[rest[0]], out=into)
-                else:
-                    into[...] = part[first]
-                for at in rest[1:]:
-                    into += part[at]
-                part = into
+            if not _sum_by_axes(pixels[images], y[images], window):
+                y[images] = 0
+                for _, read, outputs in _taps(x.shape[2:], output, window):
+                    y[images][outputs] += pixels[images][read]
 
     _share_images(work, x)
     return channels_first(y)
+
+
+def _sum_by_axes(x: Array, y: Array, window: Window) -> bool:
+    if max(window.stride) > _DENSE:
+        return False
+    x = np.ascontiguousarray(pad(x, ((0, 0), *_overhang(x.shape[1:-1], y.shape[1:-1], window), (0, 0))))
+    total = x.reshape(-1)
+    for axis, reaches in _reaches(x.shape, window):
+        values = total
+        for reach in reaches[1:]:
+            length = len(values) - reach
+            total = np.add(values[reach:], total[:length], out=scratch(f"best{axis}", (length,), x.dtype))
+    y[...] = _windows_of(total, x.shape, y.shape, window)
+    return True
 
 
 def sum_pool_gradient(g: Array, x_shape: Sequence[int], window: Window) -> Array:
@@ -225,6 +226,8 @@ def counts(size: Sequence[int], window: Window, include_pad: bool) -> Array:
 
 def _share_images(work: Callable[[Iterator[slice]], None], x: Array) -> None:
     """Let threads share the images of x, a few at a time."""
+    if not x.size:
+        return
     keep_freed_memory()
     step = max(1, _STRETCH // max(1, x.size // max(1, len(x))))
     share(work, [slice(i, min(i + step, len(x))) for i in range(0, len(x), step)], _NANOSECONDS * x.size)
@@ -248,11 +251,22 @@ def _tiles(size: Sequence[int], window: Window) -> bool:
     )
 
 
-def _along(axis: int, output: int, window: Window) -> list[Index]:
-    """For each tap of one axis of a channels-last array, which windows reach exactly over, where they read."""
-    k, s, d = (per_axis[axis - 1] for per_axis in (window.kernel, window.stride, window.dilation))
-    before = (slice(None),) * axis
-    return [(*before, slice(tap * d, tap * d + (output - 1) * s + 1, s)) for tap in range(k)]
+def _reaches(shape: Sequence[int], window: Window) -> Iterator[tuple[int, list[int]]]:
+    """For each spatial axis of channels-last memory, the last first: how far from a window's start its taps lie.
+
+    Taken of every element, also between the windows and across the ends of rows, one axis is a few operations on
+    whole arrays shifted against each other, the fastest that NumPy does; rows by themselves cost it three times more.
+    """
+    for axis in reversed(range(1, len(shape) - 1)):
+        step = window.dilation[axis - 1] * math.prod(shape[axis + 1 :])
+        yield axis, [tap * step for tap in range(window.kernel[axis - 1])]
+
+
+def _windows_of(values: Array, shape: Sequence[int], output: Sequence[int], window: Window) -> Array:
+    """View what was taken of every element of channels-last memory of that shape where windows start: shape output."""
+    steps = [values.itemsize * math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    strides = [step * s for step, s in zip(steps, (1, *window.stride, 1), strict=True)]
+    return np.ndarray(output, values.dtype, values, 0, strides)
 
 
 def _taps(size: Sequence[int], output: Sequence[int], window: Window) -> Iterator[tuple[int, Index, Index]]:

@@ -1,6 +1,6 @@
 """Sums over all axes but the channel's: gradients of biases, statistics of normalisation.
 
-Channels-last memory is taken as long rows of whole pixels, about a thousand elements each: what belongs to a channel
+Channels-last memory is taken as long rows of whole pixels, some hundred elements each: what belongs to a channel
 is repeated along the row, and NumPy computes on rows instead of on the few channels of one pixel at a time.
 """
 
@@ -14,8 +14,8 @@ import numpy as np
 from .layout import Array
 from .threads import share
 
-_ROW = 2048  # most elements in a row
-_STRETCH = 1 << 16  # elements: three arrays of so many fit into a core's second-level cache
+_ROW = 512  # most elements in a row: a few thousand bytes stay in the first-level cache
+_STRETCH = 1 << 17  # elements: three arrays of so many fit into a core's share of the caches
 
 
 def channel_sum(x: Array) -> Array:
