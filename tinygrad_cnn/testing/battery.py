@@ -15,7 +15,6 @@ from tinygrad_cnn.core.op import Op, ops
 from tinygrad_cnn.testing.case_laws import CASE_LAWS, CaseEnv
 from tinygrad_cnn.testing.draws import Draw
 from tinygrad_cnn.testing.gradchecks import DEFAULT_CHECKS, SECOND_CHECKS, check_subject
-from tinygrad_cnn.testing.laws import LawEnv
 from tinygrad_cnn.testing.reports import Failure, GradcheckError, GradReport
 from tinygrad_cnn.testing.settings import Settings
 from tinygrad_cnn.testing.specs import OpCase, OpSpec, as_arrays, cases, spec_named

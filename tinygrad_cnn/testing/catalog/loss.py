@@ -53,12 +53,12 @@ register_op(
 
 def _cross_entropy_case(d: Draw) -> OpCase:
     classes = d.integer(1, 4)
-    batch, rest = d.integer(0, 3), d.shape(max_dims=1, max_side=3)
+    batch, rest = d.integer(0, 3), d.shape(max_dims=2, max_side=3)
     logits = d.smooth((batch, classes, *rest))
-    kwargs: dict[str, Any] = {"reduction": d.choice(("mean", "sum", "none"))}
-    if d.boolean():
+    kwargs: dict[str, Any] = {"reduction": d.choice(("mean", "none", "sum", "none"))}
+    if d.integer(0, 2) == 2:
         kwargs["label_smoothing"] = 0.125
-    if d.boolean():
+    if d.integer(0, 2) == 2:
         kwargs["weight"] = d.positive((classes,))
     target: Any = d.labels((batch, *rest), classes)
     how = d.integer(0, 2)
@@ -124,8 +124,8 @@ register_op(
 
 def _nll_case(d: Draw) -> OpCase:
     classes = d.integer(1, 4)
-    batch, rest = d.integer(0, 3), d.shape(max_dims=1, max_side=3)
-    kwargs: dict[str, Any] = {"reduction": d.choice(("sum", "mean", "none"))}
+    batch, rest = d.integer(0, 3), d.shape(max_dims=2, max_side=3)
+    kwargs: dict[str, Any] = {"reduction": d.choice(("sum", "none", "mean", "none"))}
     if d.boolean():
         kwargs["weight"] = np.abs(d.ints((classes,))) + 1
     target = d.labels((batch, *rest), classes)
@@ -203,7 +203,7 @@ register_op(
 
 def _binary_case(d: Draw) -> OpCase:
     shape = d.shape()
-    factors = [d.positive(s) if d.boolean() else None for s in (shape, shape[1:])]
+    factors = [d.positive(s) if d.boolean() else None for s in (shape, d.choice((shape, shape[1:])))]
     kwargs = {"reduction": d.choice(("mean", "sum", "none"))}
     return OpCase((d.smooth(shape), d.smooth(shape, 0.2, 0.8), *factors), kwargs, d.seed)
 

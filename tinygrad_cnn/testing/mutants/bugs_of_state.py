@@ -35,7 +35,9 @@ def _batch_norm() -> Iterator[Mutant]:
     name = "batch_norm"
     yield historic(name, "the mean taken for constant", "tinygrad#753", vjp=_rules(mean=0))
     yield historic(name, "the variance taken for constant", "tinygrad#753", vjp=_rules(var=0))
-    yield historic(name, "both statistics taken for constant", "evaluation's rule in training", vjp=_rules(mean=0, var=0))
+    yield historic(
+        name, "both statistics taken for constant", "evaluation's rule in training", vjp=_rules(mean=0, var=0)
+    )
     yield historic(name, "statistics saved as constants", "pytorch#4569, tensorflow#14271: double backward",
                    aux={"mean": None, "var": None})  # fmt: skip
     yield historic(name, "eps outside the root", "pytorch_geometric#2917", body=_eps_outside)
@@ -195,7 +197,10 @@ def _same_mask(original: Any, *args: Any, **options: Any) -> Any:
 
 
 def _indexing() -> Iterator[Mutant]:
-    bug, seen = "an element picked twice keeps the last gradient", "HIPS#39, pytorch#1528, #80204, pytensor#2242, MyGrad#270"
+    bug, seen = (
+        "an element picked twice keeps the last gradient",
+        "HIPS#39, pytorch#1528, #80204, pytensor#2242, MyGrad#270",
+    )
     yield historic("getitem", bug, seen, record="scatter", body=_assigned)
     yield historic("embedding", bug, seen, record="scatter", body=_assigned)
     yield historic("take_along_axis", bug, seen, record="put_along_axis", body=_put)

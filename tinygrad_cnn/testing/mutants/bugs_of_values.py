@@ -60,7 +60,8 @@ def _ties_and_kinks() -> Iterator[Mutant]:
 
 
 def _is_one(a: Any, b: Any) -> bool:
-    return np.shares_memory(*(t.data if isinstance(t, Tensor) else np.asarray(t) for t in (a, b)))
+    first, second = (t.data if isinstance(t, Tensor) else np.asarray(t) for t in (a, b))
+    return np.shares_memory(first, second)
 
 
 def _inside(x: Tensor, low: Any, high: Any) -> Any:
@@ -290,9 +291,8 @@ def _broadcasting() -> Iterator[Mutant]:
         for position in (0, 1):
             shape = f"{record(name).inputs[position]}_shape"
             for bug, reduce in (("averaged over stretched axes", _averaged), ("summed over another axis", _other_axis)):
-                rule = with_gradient(
-                    record(name), position, lambda d, named, s=shape, r=reduce: r(d, named[s]), (shape,)
-                )
+                spoilt: Any = lambda d, named, s=shape, r=reduce: r(d, named[s])  # noqa: E731  (one bug, one line)
+                rule = with_gradient(record(name), position, spoilt, (shape,))
                 yield historic(name, f"gradient of {record(name).inputs[position]} {bug}", seen, vjp=rule)
     matmul = record("matmul")
     yield historic("matmul", "batches not summed but the first taken", "joelgrus/autograd, HIPS#163", vjp=with_gradient(

@@ -12,7 +12,7 @@ import numpy as np
 
 from tinygrad_cnn.core import tape
 from tinygrad_cnn.core.tensor import Tensor
-from tinygrad_cnn.operations import convolution
+from tinygrad_cnn.operations import convolution, geometry
 from tinygrad_cnn.testing import naive
 from tinygrad_cnn.testing.battery import patched
 from tinygrad_cnn.testing.mutants.bugs_of_values import record_rule
@@ -39,7 +39,9 @@ def bugs() -> Iterator[Mutant]:
 def _overlaps() -> Iterator[Mutant]:
     bug = "overlapping windows assigned, not added"
     conv = record("conv2d")
-    slow = {conv.inputs[rule.position or 0]: rule.function for rule in conv.rules}  # conv2d's gradient by its Tensor rules
+    slow = {
+        conv.inputs[rule.position or 0]: rule.function for rule in conv.rules
+    }  # conv2d's gradient by its Tensor rules
     yield elsewhere("conv2d", bug, OVERLAPS, partial(patched, "conv2d", vjp=slow),
                     partial(patched, "conv_transpose2d", forward=with_forward(record("conv_transpose2d"), _stamped)))  # fmt: skip
     yield historic("conv_transpose2d", bug, OVERLAPS, body=_stamped)
@@ -60,12 +62,14 @@ def _stamped(forward: Any, inputs: Any, options: Any) -> Any:
     for n, position, tap in itertools.product(range(len(x)), np.ndindex(*x.shape[2:]), np.ndindex(*w.shape[2:])):
         pixel = naive._pixel(position, tap, stride, padding, dilation)
         if naive._inside(pixel, options["size"]):
-            at = (slice(None), *position)
+            at: Any = (slice(None), *position)
             values = [
-                x[n][at][k * per_group : (k + 1) * per_group] @ w[(slice(k * per_group, (k + 1) * per_group), slice(None), *tap)]
+                x[n][at][k * per_group : (k + 1) * per_group]
+                @ w[(slice(k * per_group, (k + 1) * per_group), slice(None), *tap)]
                 for k in range(groups)
             ]
-            y[(n, slice(None), *pixel)] = np.concatenate(values)
+            to: Any = (n, slice(None), *pixel)
+            y[to] = np.concatenate(values)
     bias = rest[0] if rest else None
     return y if bias is None else y + bias.reshape(-1, 1, 1)
 
@@ -73,7 +77,7 @@ def _stamped(forward: Any, inputs: Any, options: Any) -> Any:
 def _winners_assigned(forward: Any, inputs: Any, options: Any) -> Any:
     x, winners = inputs
     window, size = options["window"], options["size"]
-    y = _blank(*x.shape[:2], size, x.dtype)
+    y = _blank(x.shape[0], x.shape[1], size, x.dtype)
     taps = list(np.ndindex(*window.kernel))
     for n, c in np.ndindex(*x.shape[:2]):
         for position in np.ndindex(*x.shape[2:]):
@@ -84,7 +88,7 @@ def _winners_assigned(forward: Any, inputs: Any, options: Any) -> Any:
 
 def _shares_assigned(forward: Any, inputs: Any, options: Any) -> Any:
     x = inputs[0]
-    y = _blank(*x.shape[:2], options["size"], x.dtype)
+    y = _blank(x.shape[0], x.shape[1], options["size"], x.dtype)
     for n, c in np.ndindex(*x.shape[:2]):
         for position, pixels, padded in naive._pool(y, *options["window"]):
             for pixel in pixels:
@@ -98,7 +102,9 @@ def _columns_assigned(forward: Any, inputs: Any, options: Any) -> Any:
     y = _blank(len(x), x.shape[1] // area, size, x.dtype)
     output = options["geometry"].output_shape(size, kernel)
     for n, c in np.ndindex(*y.shape[:2]):
-        for (t, tap), (j, position) in itertools.product(enumerate(np.ndindex(*kernel)), enumerate(np.ndindex(*output))):
+        for (t, tap), (j, position) in itertools.product(
+            enumerate(np.ndindex(*kernel)), enumerate(np.ndindex(*output))
+        ):
             pixel = naive._pixel(position, tap, stride, padding, dilation)
             if naive._inside(pixel, size):
                 y[n, c][pixel] = x[n, c * area + t, j]
@@ -123,8 +129,18 @@ def _convolution() -> Iterator[Mutant]:
         position = conv.inputs.index(input)
         return historic("conv2d", f"gradient of {input}: {bug}", seen, vjp=with_gradient(conv, position, change, more))
 
-    yield of("x", "what no window reads put first instead of last", REMAINDER, _remainder_first, "g", "weight", "geometry")
-    yield of("x", "what no window reads gets its neighbour's gradient", REMAINDER, _remainder_filled, "g", "weight", "geometry")
+    yield of(
+        "x", "what no window reads put first instead of last", REMAINDER, _remainder_first, "g", "weight", "geometry"
+    )
+    yield of(
+        "x",
+        "what no window reads gets its neighbour's gradient",
+        REMAINDER,
+        _remainder_filled,
+        "g",
+        "weight",
+        "geometry",
+    )
     yield of("weight", "groups interleaved", "burn#1891", _interleaved, "geometry")
     yield of("x", "doubled for groups with a stride", "MLX#3800, #1449, #2187, #2495",
              lambda d, o: d * 2 if o["geometry"].groups > 1 and max(o["geometry"].stride) > 1 else d, "geometry")  # fmt: skip
@@ -133,16 +149,23 @@ def _convolution() -> Iterator[Mutant]:
     yield of("weight", "divided by the batch", "cTensor#3", lambda d, o: d / max(o["x_shape"][0], 1), "x_shape")
     yield of("weight", "NaN for an empty batch", "pytorch#64306, #15870, opacus#530, tensorflow#14657",
              lambda d, o: d if o["x_shape"][0] else d + np.nan, "x_shape")  # fmt: skip
-    yield of("bias", "averaged over pixels", "sum against mean", lambda d, o: d / max(math.prod(o["y"].shape[2:]), 1), "y")
+    yield of(
+        "bias", "averaged over pixels", "sum against mean", lambda d, o: d / max(math.prod(o["y"].shape[2:]), 1), "y"
+    )
     conv, swapped = record("conv2d"), "stride and dilation swapped"
     yield historic("conv2d", f"gradient of weight: {swapped}", "candle#2337", vjp=with_rule(conv, 1, _swapped))
     yield historic("conv2d", "gradient of x: the kernel not turned", "NNlib.jl, needle", vjp=with_rule(
         conv, 0, lambda original, named: original(weight=_turned(named["weight"]))))  # fmt: skip
-    yield historic("conv2d", "kernel turned in forward and gradients alike", "convolution for correlation; MLX#2495", **_turned_alike())
+    yield historic(
+        "conv2d",
+        "kernel turned in forward and gradients alike",
+        "convolution for correlation; MLX#2495",
+        **_turned_alike(),
+    )
     yield historic("conv2d", "all samples get the first one's output", "CNN-from-scratch#1: return inside the loop",
                    body=on_output(lambda y: np.broadcast_to(y[:1], y.shape).copy() if len(y) else y))  # fmt: skip
     yield elsewhere("conv2d", "negative padding accepted when recording", "pytorch#77514",
-                    partial(attribute, convolution, "paddings", _lenient(convolution.paddings)))  # fmt: skip
+                    partial(attribute, convolution, "paddings", _lenient(geometry.paddings)))  # fmt: skip
 
 
 def _gap(o: Any, d: Tensor) -> tuple[int, ...]:
@@ -214,7 +237,9 @@ def _lenient(paddings: Callable[..., Any]) -> Callable[..., Any]:
 def _transposed() -> Iterator[Mutant]:
     name = "conv_transpose2d"
     op = record(name)
-    yield historic(name, "output and gradient turned alike", "pytorch#1565: forward wrong, gradcheck green", **_all_turned())
+    yield historic(
+        name, "output and gradient turned alike", "pytorch#1565: forward wrong, gradcheck green", **_all_turned()
+    )
     yield historic(name, "output_padding at the start", "tinygrad#875", body=_rolled_by_output_padding)
     yield historic(name, "gradient of x: padding swapped, before for after", "tinygrad#840", vjp=with_rule(
         op, 0, lambda original, named: original(geometry=_padding_swapped(named["geometry"]))))  # fmt: skip
@@ -269,7 +294,9 @@ def _max_pooling() -> Iterator[Mutant]:
     yield historic("max_pool1d", "ignores NaN", "pytorch#7645, FastNN#5", body=_pool_without_nan)
     yield historic("max_pool1d", "padding wins against -inf", "pytorch#1465: index -1", body=_padding_wins)
     yield historic(name, "windows taken over the wrong axes", "HIPS#245: the shape is right", body=_wrong_axes)
-    yield historic(name, "a window of nothing but padding", "pytorch#45357, #94887: ceil_mode gives -inf", body=_one_window_more)
+    yield historic(
+        name, "a window of nothing but padding", "pytorch#45357, #94887: ceil_mode gives -inf", body=_one_window_more
+    )
     yield historic(name, "only the first channel pooled", "CNN-from-scratch#1: return inside the loop",
                    body=on_output(lambda y: np.broadcast_to(y[:, :1], y.shape).copy()))  # fmt: skip
 
@@ -301,7 +328,10 @@ def _padded_with_zeros(forward: Any, inputs: Any, options: Any) -> Any:
     y = y.copy()
     x, window = inputs[0], options["window"]
     for position in np.ndindex(*y.shape[2:]):
-        taps = [naive._pixel(position, t, window.stride, window.padding, window.dilation) for t in np.ndindex(*window.kernel)]
+        taps = [
+            naive._pixel(position, t, window.stride, window.padding, window.dilation)
+            for t in np.ndindex(*window.kernel)
+        ]
         if not all(naive._inside(pixel, x.shape[2:]) for pixel in taps):
             at = (slice(None), slice(None), *position)
             y[at] = np.maximum(y[at], 0)
