@@ -151,7 +151,7 @@ def cross_entropy(
     else:
         labels = _checked_labels(name, "logits", target, logits, ignore_index, single)
         counts = labels != ignore_index
-        share = np.zeros(logits.shape, logits.dtype)
+        share = np.zeros_like(logits.data)  # in its memory order
         picked = np.where(counts, labels, 0)
         np.put_along_axis(share, np.expand_dims(picked, 1), np.expand_dims(counts, 1).astype(share.dtype), 1)
         divisor = float((class_weight[picked] * counts).sum())

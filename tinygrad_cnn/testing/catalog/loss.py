@@ -124,7 +124,7 @@ register_op(
 
 def _nll_case(d: Draw) -> OpCase:
     classes = d.integer(1, 4)
-    batch, rest = d.integer(0, 3), d.shape(max_dims=2, max_side=3)
+    batch, rest = d.integer(0, 3), d.shape(max_dims=1, max_side=3)
     kwargs: dict[str, Any] = {"reduction": d.choice(("sum", "none", "mean", "none"))}
     if d.boolean():
         kwargs["weight"] = np.abs(d.ints((classes,))) + 1

@@ -151,7 +151,7 @@ register_op(
 
 
 def _sum_to_case(d: Draw) -> OpCase:
-    shape = d.shape(min_side=0)
+    shape = d.shape(max_dims=4, min_side=0)
     kept = shape[d.integer(0, len(shape)) :]
     small = tuple(1 if n > 1 and d.integer(0, 2) == 2 else n for n in kept)
     return OpCase((d.ints(shape),), {"shape": small}, d.seed)
