@@ -22,6 +22,9 @@ lint: $(VENV)/.dev  ## check style and types
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 
+mutants: $(VENV)/.dev  ## seed bugs into every operation, and see that the testing kit finds them and nothing else
+	@OPENBLAS_NUM_THREADS=1 $(VENV)/bin/python -m tinygrad_cnn.testing.mutants
+
 parity: $(VENV_PARITY)/.dev  ## compare with PyTorch, in an environment of its own
 	@OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(VENV_PARITY)/bin/python -m pytest parity -n auto -q
 

@@ -89,7 +89,8 @@ register_op(
 
 def _clip_case(d: Draw) -> OpCase:
     low, high = d.choice(((-1.0, 1.0), (None, 1.0), (-1.0, None), (0.0, 0.0)))
-    return OpCase((d.grid(d.shape(min_side=0)), low, high), {}, d.seed)
+    values = d.distinct if low == high else d.grid  # constant, so that 1 at the bound is a convention of its own
+    return OpCase((values(d.shape(min_side=0)), low, high), {}, d.seed)
 
 
 register_op(

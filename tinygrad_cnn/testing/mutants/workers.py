@@ -1,0 +1,39 @@
+"""Hunting in several processes. Mutants hold lambdas, which can not be sent; their numbers can."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from multiprocessing import get_context
+from typing import TypeVar
+
+from tinygrad_cnn.testing import mutants
+
+T, R = TypeVar("T"), TypeVar("R")
+
+
+def mapped(function: Callable[[T], R], items: list[T], jobs: int) -> Iterator[R]:
+    """The results in order, from several processes; each makes the mutants for itself."""
+    if jobs == 1:
+        yield from map(function, items)
+        return
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(function, items, chunksize=16)
+
+
+@cache
+def everyone() -> list[mutants.Mutant]:
+    """All mutants, made once per process."""
+    return mutants.all_mutants()
+
+
+def hunt(place: tuple[int, int]) -> mutants.Hunt:
+    """Hunt a mutant by its number, with a seed."""
+    number, seed = place
+    return mutants.hunt(everyone()[number], seed=seed)
+
+
+def alarms(place: tuple[str, int]) -> list[str]:
+    """The false alarms for a case of an op, by its name and seed."""
+    return mutants.false_alarms(*place)
