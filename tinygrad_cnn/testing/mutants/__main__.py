@@ -1,4 +1,4 @@
-"""python -m tinygrad_cnn.testing.mutants [OP ...]: seed every bug, and see that the battery finds it and nothing else."""
+"""python -m tinygrad_cnn.testing.mutants [OP ...]: seed every bug; the battery finds it and nothing else."""
 
 from __future__ import annotations
 

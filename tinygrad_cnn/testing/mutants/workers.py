@@ -10,7 +10,8 @@ from typing import TypeVar
 
 from tinygrad_cnn.testing import mutants
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def mapped(function: Callable[[T], R], items: list[T], jobs: int) -> Iterator[R]:
