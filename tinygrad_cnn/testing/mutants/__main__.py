@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (one per core)")
     parser.add_argument("--verbose", action="store_true", help="print every mutant and the law that killed it")
     options = parser.parse_args(arguments)
-    chosen = [i for i, m in enumerate(workers.everyone()) if not options.op or m.op in options.op]
+    chosen = [number for number, m in enumerate(workers.everyone()) if not options.op or m.op in options.op]
     if not chosen and options.op:
         print(f"no mutants of {', '.join(options.op)}", file=sys.stderr)
         return 2
@@ -31,8 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     hunts = list(
         _shown(workers.mapped(workers.hunt, [(i, options.seed) for i in chosen], options.jobs), options.verbose)
     )
-    seconds = time.monotonic() - start
-    faults = _report(hunts, seconds, options.seed)
+    faults = _report(found, time.monotonic() - start, options.seed)
     if options.false_alarms and not options.op:
         faults += _hold_the_right_ones(options.false_alarms, options.seed, options.jobs)
     print(", ".join(f"{name} {version}" for name, version in versions().items()))
