@@ -28,9 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"no mutants of {', '.join(options.op)}", file=sys.stderr)
         return 2
     start = time.monotonic()
-    hunts = list(
-        _shown(workers.mapped(workers.hunt, [(i, options.seed) for i in chosen], options.jobs), options.verbose)
-    )
+    hunts = workers.mapped(workers.hunt, [(number, options.seed) for number in chosen], options.jobs)
+    found = list(_shown(hunts, options.verbose))
     faults = _report(found, time.monotonic() - start, options.seed)
     if options.false_alarms and not options.op:
         faults += _hold_the_right_ones(options.false_alarms, options.seed, options.jobs)
