@@ -1,0 +1,262 @@
+"""The kit finds seeded bugs: a sample of those of `make mutants` by the battery, and others by gradcheck alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tinygrad_cnn as tc
+from tinygrad_cnn import functional as F
+from tinygrad_cnn import testing
+from tinygrad_cnn.testing import mutants
+from tinygrad_cnn.testing.mutants import __main__ as command
+from tinygrad_cnn.testing.mutants import rewriting
+from tinygrad_cnn.testing.mutants.mechanical import GRADIENTS
+
+EVERYONE = mutants.all_mutants()
+KILLABLE = [m for m in EVERYONE if m.name not in mutants.EQUIVALENT and m.name not in mutants.MISSED]
+HISTORIC = mutants.historic_mutants()
+QUICK = {"add", "mul", "relu", "tanh", "softmax", "amax", "max_pool1d", "pad", "getitem", "batch_norm", "where"}
+
+
+# ---- the battery -----------------------------------------------------------------------------------------------------
+
+
+def test_every_mutant_has_a_name_of_its_own_and_there_are_enough():
+    names = [m.name for m in EVERYONE]
+    assert len(set(names)) == len(names) > 4000
+    assert len(HISTORIC) > 80
+    assert all(m.seen for m in HISTORIC)
+
+
+def test_every_op_with_a_gradient_is_mutated():
+    mutated = {m.op for m in EVERYONE if m.family == "gradient"}
+    assert mutated == {name for name in testing.cases() if name in tc.ops() and tc.ops()[name].differentiable}
+
+
+@pytest.mark.parametrize("mutant", KILLABLE[:-170:97], ids=lambda m: m.name)
+def test_a_sample_of_mechanical_mutants_is_killed(mutant):
+    assert mutants.hunt(mutant).killed
+
+
+@pytest.mark.parametrize(
+    "mutant", [m for m in HISTORIC if m.op in QUICK and m.name not in mutants.EQUIVALENT], ids=lambda m: m.name
+)
+def test_bugs_of_the_past_are_found(mutant):
+    assert mutants.hunt(mutant).killed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutant", HISTORIC, ids=lambda m: m.name)
+def test_every_bug_of_the_past_is_found_unless_it_makes_no_difference(mutant):
+    assert mutants.hunt(mutant).killed == (mutant.name not in mutants.EQUIVALENT)
+
+
+@pytest.mark.parametrize("name", [*mutants.EQUIVALENT][::6])
+def test_equivalent_mutants_survive(name):
+    (mutant,) = mutants.mutants_named(name)
+    assert not mutants.hunt(mutant, examples=3).killed
+    assert mutants.EQUIVALENT[name].strip()
+
+
+def test_a_mutant_is_gone_when_its_block_ends():
+    for mutant in mutants.mutants_named("tanh:"):
+        with mutant.seeded():
+            pass
+    assert testing.gradcheck(tc.tanh, np.array([1.0, 2.0])).ok
+
+
+def test_right_ops_raise_no_alarm():
+    places = list(mutants.places(300, seed=0))
+    assert [alarm for place in places for alarm in mutants.false_alarms(*place)] == []
+
+
+def test_an_op_that_is_wrong_raises_an_alarm():
+    with testing.patched("tanh", vjp=lambda g, y: 1.01 * g * (1 - y * y)):
+        alarms = mutants.false_alarms("tanh", 3)
+    assert "tanh, case 3, law adjoint" in alarms[0]
+
+
+def test_the_command_counts_and_lists_survivors(capsys):
+    assert command.main(["zeros_like", "--jobs", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "equivalent: its output is 0" in said
+    assert "9 of 9 mutants are killed or equivalent" in said
+
+
+def test_the_command_fails_for_what_is_missed_or_listed_in_vain(capsys, monkeypatch):
+    monkeypatch.setattr(command, "EQUIVALENT", {"isnan: output: off by one": "a wrong claim"})
+    monkeypatch.setattr(command.workers, "hunt", _surviving_if_it_warns)
+    assert command.main(["isnan", "--jobs", "1"]) == 1
+    said = capsys.readouterr().out
+    assert "MISSED isnan: output: warns: no reason known" in said
+    assert "STALE isnan: output: off by one" in said
+
+
+def _surviving_if_it_warns(place):
+    mutant = command.workers.everyone()[place[0]]
+    return mutants.Hunt(mutant.name, mutant.family, None if "warns" in mutant.bug else "reference", 1, 0.0)
+
+
+def test_the_command_names_an_op_without_mutants(capsys):
+    assert command.main(["nothing"]) == 2
+    assert "no mutants of nothing" in capsys.readouterr().err
+
+
+# ---- gradcheck and gradgradcheck alone -------------------------------------------------------------------------------
+
+
+def softmax(x):
+    e = np.exp(x - np.max(x.real, -1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def batch_norm(x, w, b):
+    centred = x - x.mean(0)
+    return w * centred / np.sqrt((centred * centred).mean(0) + 1e-5) + b
+
+
+def batch_norm_rule(g, x, w, b, of_mean=1, of_var=1):
+    """With a factor of 0 a statistic is taken for constant."""
+    centred = x - x.mean(0, keepdims=True)
+    inv_std = ((centred * centred).mean(0, keepdims=True) + 1e-5) ** -0.5
+    z, gw = centred * inv_std, g * w
+    dx = inv_std * (gw - of_mean * gw.mean(0, keepdims=True) - of_var * z * (gw * z).mean(0, keepdims=True))
+    return dx, (g * z).sum(0), g.sum(0)
+
+
+def blur(x):
+    """Windows of three, one apart: they overlap."""
+    return x[..., :-2] + 2 * x[..., 1:-1] + x[..., 2:]
+
+
+def blur_rule(g):
+    still = ((0, 0),) * (g.ndim - 1)
+    return F.pad(g, (*still, (0, 2))) + 2 * F.pad(g, (*still, (1, 1))) + F.pad(g, (*still, (2, 0)))
+
+
+def half_at_ties(wins):
+    return lambda g, a, b: tc.where(a == b, g * 0.5, tc.where(wins(a, b), g, 0.0))
+
+
+OPS = {
+    "tanh": (np.tanh, lambda g, y: g * (1 - y * y)),
+    "faint": (lambda x: 1e-8 * np.sin(x), lambda g, x: g * (1e-8 * tc.cos(x))),
+    "product": (lambda a, b: a * b, (lambda g, b: g * b, lambda g, a: g * a)),
+    "matmul": (np.matmul, (lambda g, b: g @ b.mT, lambda g, a: a.mT @ g)),
+    "softmax": (softmax, lambda g, y: y * (g - (g * y).sum(-1, keepdims=True))),
+    "blur": (blur, blur_rule),
+    "batch_norm": (batch_norm, lambda g, x, w, b: batch_norm_rule(g, x, w, b)),
+    "maximum": (np.maximum, (half_at_ties(lambda a, b: a > b), half_at_ties(lambda a, b: b > a))),
+}
+SIZES = {"small": (3, 4), "large": (64, 40)}
+
+
+def inputs_of(name, size):
+    rng = np.random.default_rng(len(name))
+    x = rng.standard_normal(SIZES[size])
+    return {
+        "product": lambda: (x, rng.standard_normal(x.shape)),
+        "matmul": lambda: (x, rng.standard_normal((x.shape[1], 5))),
+        "batch_norm": lambda: (x + 1e4, rng.uniform(0.5, 2, x.shape[1]), rng.standard_normal(x.shape[1])),
+        "maximum": lambda: (np.round(x), np.round(rng.standard_normal(x.shape))),
+    }.get(name, lambda: (x,))()
+
+
+def largest_off(d, _):
+    """One element of many, the one with the largest gradient."""
+    factors = np.ones(d.size)
+    factors[np.argmax(np.abs(d.data))] = 1.1
+    return d * factors.reshape(d.shape)
+
+
+HARMLESS = {"limited to ±1000", "last element lost", "one element 10 % off"}  # where that gradient is 0, or small
+WRONG = {bug: change for bug, change in GRADIENTS.items() if bug not in HARMLESS} | {"largest 10 % off": largest_off}
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", OPS)
+def test_right_ops_pass(name, size):
+    op = tc.Op(name, *OPS[name])
+    assert testing.gradcheck(op, inputs_of(name, size)).ok
+    assert testing.gradgradcheck(op, inputs_of(name, size)).ok
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("bug", WRONG)
+@pytest.mark.parametrize("name", OPS)
+def test_wrong_ops_are_refused_by_name(name, bug, size):
+    op = tc.Op(name, *OPS[name])
+    wrong = tc.Op(name, op.forward, rewriting.with_gradient(op, 0, WRONG[bug]))
+    with pytest.raises(testing.GradcheckError, match=f"^{name}: ") as caught:
+        testing.gradcheck(wrong, inputs_of(name, size))
+    failure = caught.value.report.failures[0]
+    assert (failure.argument, failure.argument_name) == (0, op.inputs[0])
+
+
+DROPPED = {
+    "softmax": (softmax, lambda g, y: y * g),
+    "blur": (blur, lambda g: F.pad(g, (*((0, 0),) * (g.ndim - 1), (0, 2)))),
+    "maximum, ties counted twice": (
+        np.maximum,
+        (lambda g, a, b: tc.where(a >= b, g, 0.0), lambda g, a, b: tc.where(b >= a, g, 0.0)),
+    ),
+    "maximum, ties not counted": (
+        np.maximum,
+        (lambda g, a, b: tc.where(a > b, g, 0.0), lambda g, a, b: tc.where(b > a, g, 0.0)),
+    ),
+    "faint, taken for zero": (lambda x: 1e-8 * np.sin(x), lambda g: g * 0.0),
+    "batch_norm, without the mean": (batch_norm, lambda g, x, w, b: batch_norm_rule(g, x, w, b, of_mean=0)),
+    "batch_norm, without the variance": (batch_norm, lambda g, x, w, b: batch_norm_rule(g, x, w, b, of_var=0)),
+}
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", DROPPED)
+def test_dropped_terms_are_refused(name, size):
+    word = name.partition(",")[0]
+    with pytest.raises(testing.GradcheckError, match=f"^{word}: law"):
+        testing.gradcheck(tc.Op(word, *DROPPED[name]), inputs_of(word, size))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", ["tanh", "faint", "product", "matmul", "softmax", "batch_norm"])
+def test_what_is_right_in_first_order_only_passes_gradcheck_and_not_gradgradcheck(name, size):
+    def detached(original, named):
+        return original(**{word: value.detach() for word, value in named.items() if word != "g"})
+
+    op, x = tc.Op(name, *OPS[name]), inputs_of(name, size)
+    wrong = tc.Op(name, op.forward, rewriting.with_rule(op, 0, detached))
+    assert testing.gradcheck(wrong, x).ok
+    with pytest.raises(testing.GradcheckError, match=rf"^{name} \(second order\): law"):
+        testing.gradgradcheck(wrong, x)
+
+
+x = np.random.default_rng(3).standard_normal((8, 12))
+
+TRICKY = {
+    "huge": ("tanh", (x * 1e100,)),
+    "tiny": ("tanh", (x * 1e-100,)),
+    "huge times tiny": ("product", (x * 1e120, x * 1e-120)),
+    "one array twice": ("product", (x, x)),
+    "one array twice, at ties": ("maximum", (np.round(x), np.round(x))),
+    "all tied": ("maximum", (np.zeros((8, 12)), np.zeros((8, 12)))),
+    "far from zero": ("batch_norm", (x + 1e6, np.ones(12), np.zeros(12))),
+    "small spread far from zero": ("batch_norm", (x * 1e-2 + 1e3, np.ones(12), np.zeros(12))),
+    "far apart": ("softmax", (x * 300,)),
+    "offset": ("softmax", (x + 1e5,)),
+}
+
+
+@pytest.mark.parametrize("name", TRICKY)
+def test_tricky_right_ops_pass(name):
+    word, inputs = TRICKY[name]
+    op = tc.Op(word, *OPS[word])
+    assert testing.gradcheck(op, inputs).ok
+    assert testing.gradgradcheck(op, inputs).ok
+
+
+def test_one_tensor_as_both_arguments_passes():
+    product = tc.Op("product", *OPS["product"])
+    assert testing.gradcheck(lambda t: product(t, t), x).ok
+    assert testing.gradgradcheck(lambda t: product(t, t), x).ok
