@@ -149,7 +149,8 @@ OPS = {
     "batch_norm": (batch_norm, lambda g, x, w, b: batch_norm_rule(g, x, w, b)),
     "maximum": (np.maximum, (half_at_ties(lambda a, b: a > b), half_at_ties(lambda a, b: b > a))),
 }
-SIZES = {"small": (3, 4), "large": (64, 40)}
+SMOOTH = ("tanh", "faint", "product", "matmul", "softmax", "batch_norm")
+SIZES = {"small": (3, 4), "large": (33, 31)}
 
 
 def inputs_of(name, size):
@@ -172,6 +173,7 @@ def largest_off(d, _):
 
 HARMLESS = {"limited to ±1000", "last element lost", "one element 10 % off"}  # where that gradient is 0, or small
 WRONG = {bug: change for bug, change in GRADIENTS.items() if bug not in HARMLESS} | {"largest 10 % off": largest_off}
+LARGE = ("scaled by 1.01", "first two rows swapped", "shifted by one", "largest 10 % off")
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -182,8 +184,7 @@ def test_right_ops_pass(name, size):
     assert testing.gradgradcheck(op, inputs_of(name, size)).ok
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("bug", WRONG)
+@pytest.mark.parametrize(("bug", "size"), [(bug, "small") for bug in WRONG] + [(bug, "large") for bug in LARGE])
 @pytest.mark.parametrize("name", OPS)
 def test_wrong_ops_are_refused_by_name(name, bug, size):
     op = tc.Op(name, *OPS[name])
@@ -219,8 +220,9 @@ def test_dropped_terms_are_refused(name, size):
         testing.gradcheck(tc.Op(word, *DROPPED[name]), inputs_of(word, size))
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", ["tanh", "faint", "product", "matmul", "softmax", "batch_norm"])
+@pytest.mark.parametrize(
+    ("name", "size"), [(name, "small") for name in SMOOTH] + [("tanh", "large"), ("matmul", "large")]
+)
 def test_what_is_right_in_first_order_only_passes_gradcheck_and_not_gradgradcheck(name, size):
     def detached(original, named):
         return original(**{word: value.detach() for word, value in named.items() if word != "g"})
@@ -232,7 +234,7 @@ def test_what_is_right_in_first_order_only_passes_gradcheck_and_not_gradgradchec
         testing.gradgradcheck(wrong, x)
 
 
-x = np.random.default_rng(3).standard_normal((8, 12))
+x = np.random.default_rng(3).standard_normal((5, 6))
 
 TRICKY = {
     "huge": ("tanh", (x * 1e100,)),
@@ -240,9 +242,9 @@ TRICKY = {
     "huge times tiny": ("product", (x * 1e120, x * 1e-120)),
     "one array twice": ("product", (x, x)),
     "one array twice, at ties": ("maximum", (np.round(x), np.round(x))),
-    "all tied": ("maximum", (np.zeros((8, 12)), np.zeros((8, 12)))),
-    "far from zero": ("batch_norm", (x + 1e6, np.ones(12), np.zeros(12))),
-    "small spread far from zero": ("batch_norm", (x * 1e-2 + 1e3, np.ones(12), np.zeros(12))),
+    "all tied": ("maximum", (np.zeros((5, 6)), np.zeros((5, 6)))),
+    "far from zero": ("batch_norm", (x + 1e6, np.ones(6), np.zeros(6))),
+    "small spread far from zero": ("batch_norm", (x * 1e-2 + 1e3, np.ones(6), np.zeros(6))),
     "far apart": ("softmax", (x * 300,)),
     "offset": ("softmax", (x + 1e5,)),
 }
