@@ -34,7 +34,7 @@ def test_every_op_with_a_gradient_is_mutated():
     assert mutated == {name for name in testing.cases() if name in tc.ops() and tc.ops()[name].differentiable}
 
 
-@pytest.mark.parametrize("mutant", KILLABLE[:-170:97], ids=lambda m: m.name)
+@pytest.mark.parametrize("mutant", KILLABLE[:-170:127], ids=lambda m: m.name)
 def test_a_sample_of_mechanical_mutants_is_killed(mutant):
     assert mutants.hunt(mutant).killed
 
@@ -150,7 +150,7 @@ OPS = {
     "maximum": (np.maximum, (half_at_ties(lambda a, b: a > b), half_at_ties(lambda a, b: b > a))),
 }
 SMOOTH = ("tanh", "faint", "product", "matmul", "softmax", "batch_norm")
-SIZES = {"small": (3, 4), "large": (33, 31)}
+SIZES = {"small": (3, 4), "large": (64, 40)}
 
 
 def inputs_of(name, size):
