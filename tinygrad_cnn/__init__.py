@@ -34,6 +34,7 @@ from tinygrad_cnn.creation import (
     zeros_like,
 )  # fmt: skip
 from tinygrad_cnn.errors import CheckpointError, ShapeError, TapeError
+from tinygrad_cnn.kernels.paths import set_fast_math
 from tinygrad_cnn.operations.einsum import einsum
 from tinygrad_cnn.operations.elementwise import (
     abs_ as abs,
@@ -113,7 +114,8 @@ __all__ = [
     "eye", "floor", "full", "func", "functional", "get_default_dtype", "grad", "is_grad_enabled", "isfinite",
     "isinf", "isnan", "linspace", "load", "log", "log1p", "log2", "log10", "log_softmax", "manual_seed", "matmul",
     "maximum", "minimum", "models", "nn", "no_grad", "ones", "ones_like", "op", "ops", "optim", "pow", "rand",
-    "randint", "randn", "reciprocal", "relu", "round", "rsqrt", "save", "set_default_dtype", "sigmoid", "sign",
+    "randint", "randn", "reciprocal", "relu", "round", "rsqrt", "save", "set_default_dtype", "set_fast_math",
+    "sigmoid", "sign",
     "sin", "sinh", "softmax", "sqrt", "square", "stack", "summary", "tan", "tanh", "tensor", "testing", "where",
     "zeros", "zeros_like",
 ]  # fmt: skip

@@ -13,7 +13,7 @@ from tinygrad_cnn.kernels.convolution import (
     conv_weight_gradient,
     output_size,
 )
-from tinygrad_cnn.kernels.paths import PATHS
+from tinygrad_cnn.kernels.paths import PATHS, choose, set_fast_math
 from tinygrad_cnn.testing import naive
 
 DTYPES = [np.float64, np.float32, np.float16, np.complex128, np.int64]
@@ -73,6 +73,9 @@ def test_gradients_are_adjoint(problem):
 # ---- every path on the same cases (law C13) ----------------------------------------------------------------------
 
 
+EXACT = [name for name, path in PATHS.items() if path.exact]
+
+
 @st.composite
 def problems_of(draw, path):
     """A problem that the path can do: Winograd needs float32, three rows, stride 1; depthwise a group a channel."""
@@ -100,7 +103,7 @@ def block_size(request, monkeypatch):
     monkeypatch.setattr(convolution, "_BLOCK", request.param)
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", EXACT)
 @pytest.mark.usefixtures("block_size")
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
@@ -113,7 +116,7 @@ def test_every_path_equals_nested_loops(path, data):
     assert (y * g).sum() == (w * dw).sum()
 
 
-@pytest.mark.parametrize("path", [*PATHS, "shifts"])
+@pytest.mark.parametrize("path", [*EXACT, "shifts"])
 @pytest.mark.usefixtures("block_size")
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
@@ -159,15 +162,39 @@ def test_a_path_that_does_not_apply_is_refused():
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_single_precision_stays_within_the_stated_bound(path):
+@pytest.mark.parametrize("rows", [20, 7])
+def test_single_precision_stays_within_the_stated_bounds(path, rows):
     rng = np.random.default_rng(0)
     groups = 32 if path == "depthwise" else 1
-    x = rng.normal(size=(4, 32, 20, 20)).astype(np.float32)
+    x = np.maximum(rng.normal(size=(4, 32, rows, 20)), 0).astype(np.float32)
     w = rng.normal(size=(32, 32 // groups, 3, 3)).astype(np.float32)
     geometry = Geometry((1, 1), ((1, 1),) * 2, (1, 1), groups)
-    exact = conv(x.astype(np.float64), w.astype(np.float64), geometry, path="columns")
-    scale = conv(np.abs(x), np.abs(w), geometry, path="columns")
-    assert (np.abs(conv(x, w, geometry, path=path) - exact) <= 8 * 2.0**-24 * scale).all()  # plain products reach 6
+    g = rng.normal(size=(4, 32, rows, 20)).astype(np.float32)
+    bound = (8 if PATHS[path].exact else 64) * 2.0**-24  # plain products reach 6
+    for kernel, arguments in (
+        (conv, (x, w)),
+        (lambda g, w, **options: conv_input_gradient(g, w, x.shape, **options), (g, w)),
+        (lambda x, g, **options: conv_weight_gradient(x, g, w.shape, **options), (x, g)),
+    ):
+        exact = kernel(*(a.astype(np.float64) for a in arguments), geometry=geometry, path="columns")
+        scale = kernel(*(abs(a).astype(np.float64) for a in arguments), geometry=geometry, path="columns")
+        assert (np.abs(kernel(*arguments, geometry=geometry, path=path) - exact) <= bound * scale).all()
+
+
+def test_fast_math_is_off_until_asked_for():
+    def path():
+        return choose((64, 64, 3, 3), Geometry((1, 1), ((1, 1),) * 2, (1, 1), 1), (16, 16), np.dtype("f4"))[0]
+
+    assert path().exact
+    with set_fast_math(True):
+        assert path().name == "fast winograd"
+        with set_fast_math(False):
+            assert path().exact
+        assert not path().exact
+    assert path().exact
+    set_fast_math(True)
+    set_fast_math(False)
+    assert path().exact
 
 
 @given(problems([np.float64, np.float16, np.int64], least_padding=0), st.data())

@@ -7,7 +7,8 @@ One trilinear form, <conv(x, w), g>, has three derivatives, and they are the thr
     conv_weight_gradient(x, g)  the adjoint in w
 
 It is cross-correlation: the kernel is not turned. Each is computed a block of images at a time, small enough for the
-cache, by one of the paths of `paths.py`; threads share the blocks. Arguments are taken as valid; operations check them.
+cache, by one of the paths that `paths.py` lists; threads share the blocks. Arguments are taken as valid: operations
+check them.
 """
 
 from __future__ import annotations
@@ -19,31 +20,37 @@ from typing import Any
 
 import numpy as np
 
+from .columns import Path, by_group
 from .geometry import Block, Geometry, blocks, output_size
 from .layout import Array, Index, channels_first, channels_last, taps
-from .paths import NotFinite, Path, by_group, choose, cost_of_shifts, tap_matrices
+from .paths import choose, cost_of_shifts
 from .products import product
-from .threads import share
-from .workspace import keep_freed_memory, scratch
+from .threads import share, single_threaded_blas
+from .winograd import NotFinite
+from .workspace import scratch
 
 __all__ = ["Geometry", "conv", "conv_input_gradient", "conv_weight_gradient", "output_size"]
 
 _BLOCK = 2 << 20  # bytes of columns: two second-level caches, as fewer calls are worth more than nearer memory
 
 
-def _halves_as_singles(kernel: Callable[..., Array]) -> Callable[..., Array]:
-    """Compute on float16 in float32: products of halves are slow, and sums of them lose digits."""
+def _kernel(function: Callable[..., Array]) -> Callable[..., Array]:
+    """What all three kernels do: keep BLAS to one thread, and compute on float16 in float32.
 
-    @functools.wraps(kernel)
-    def wrapped(a: Array, b: Array, *args: Any, **options: Any) -> Array:
-        if np.result_type(a, b) != np.float16:
-            return kernel(a, b, *args, **options)
-        return kernel(a.astype(np.float32), b.astype(np.float32), *args, **options).astype(np.float16)
+    Products of halves are slow, and sums of them lose digits.
+    """
 
-    return wrapped
+    @functools.wraps(function)
+    def kernel(a: Array, b: Array, *args: Any, **options: Any) -> Array:
+        with single_threaded_blas:
+            if np.result_type(a, b) != np.float16:
+                return function(a, b, *args, **options)
+            return function(a.astype(np.float32), b.astype(np.float32), *args, **options).astype(np.float16)
+
+    return kernel
 
 
-@_halves_as_singles
+@_kernel
 def conv(x: Array, w: Array, geometry: Geometry, bias: Array | None = None, path: str | None = None) -> Array:
     """Correlate x (N, C, *S) with w (O, C / groups, *K), plus bias (O,): (N, O, *output), channels-last in memory.
 
@@ -56,7 +63,7 @@ def conv(x: Array, w: Array, geometry: Geometry, bias: Array | None = None, path
     return _correlate(x, w, way, output, cost, bias)
 
 
-@_halves_as_singles
+@_kernel
 def conv_input_gradient(
     g: Array, w: Array, x_shape: Sequence[int], geometry: Geometry, path: str | None = None
 ) -> Array:
@@ -75,7 +82,7 @@ def conv_input_gradient(
     return _correlate(g, turned, way, size, cost)
 
 
-@_halves_as_singles
+@_kernel
 def conv_weight_gradient(
     x: Array, g: Array, w_shape: Sequence[int], geometry: Geometry, path: str | None = None
 ) -> Array:
@@ -146,11 +153,18 @@ def _turned(w: Array, groups: int) -> Array:
     return w.reshape(groups * channels, filters // groups, *kernel)
 
 
+def _tap_matrices(w: Array, groups: int) -> Array:
+    """(O, C / groups, *K) -> contiguous (prod(K), groups, O / groups, C / groups)."""
+    filters, channels, *kernel = w.shape
+    w = w.reshape(groups, filters // groups, channels, math.prod(kernel))
+    return np.ascontiguousarray(w.transpose(3, 0, 1, 2))
+
+
 def _add_shifted(g: Array, w: Array, x_shape: Sequence[int], geometry: Geometry, cost: float) -> Array:
     """The input gradient as a product of g with the weights of each tap, added to the pixels that the tap had read."""
     batch, channels, *size = x_shape
     output, dtype = g.shape[2:], np.result_type(g, w)
-    rows, weights = channels_last(g), tap_matrices(w, geometry.groups)
+    rows, weights = channels_last(g), _tap_matrices(w, geometry.groups)
     dx = np.empty((batch, *size, channels), dtype)
     places = list(taps(size, output, w.shape[2:], geometry.stride, geometry.padding, geometry.dilation))
 
@@ -164,7 +178,6 @@ def _add_shifted(g: Array, w: Array, x_shape: Sequence[int], geometry: Geometry,
                 out[pixels] += part[outputs]
 
     if dx.size and g.size and w.size:
-        keep_freed_memory()
         per_image = math.prod(output) * (channels + len(w)) * dtype.itemsize
         share(work, blocks(batch, 1, per_image, _BLOCK), cost * batch)
     else:
@@ -183,7 +196,6 @@ def _share(
     cost: float,
     fixed: bool = False,
 ) -> list[Any]:
-    keep_freed_memory()
     return share(work, blocks(batch, output[0], way.bytes_per_row(output), _BLOCK, way.tile), cost * batch, fixed)
 
 

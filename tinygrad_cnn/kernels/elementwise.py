@@ -12,7 +12,7 @@ import numpy as np
 
 from .layout import Array, flat, in_order_of
 from .threads import share
-from .workspace import keep_freed_memory, scratch
+from .workspace import scratch
 
 _SMALL = 1 << 14  # elements: below, one call of NumPy's costs least
 _STRETCH = 1 << 16  # elements: three arrays of so many fit into a core's second-level cache
@@ -24,7 +24,6 @@ def relu(x: Array) -> Array:
     x = np.asarray(x)
     if x.size < _SMALL or x.dtype.kind != "f":
         return np.maximum(x, 0)
-    keep_freed_memory()
     y = np.empty_like(x)
     source, target = flat(x), flat(y)
     if source is None or target is None:
@@ -57,8 +56,9 @@ def relu_gradient(g: Array, y: Array) -> Array:
     return dx
 
 
-def select(x: Array, keep: Array, out: Array) -> Array:
-    """x where keep, else 0, into out. Never a product of numbers: inf * 0 is NaN."""
+def select(x: Array, keep: Array, out: Array | None = None) -> Array:
+    """x where keep, else 0. Never a product of numbers: inf * 0 is NaN."""
+    out = np.empty_like(x) if out is None else out
     if x.dtype.kind == "f" and x.dtype == out.dtype and x.itemsize <= 8:
         bits = np.dtype(f"i{x.itemsize}")
         np.multiply(x.view(bits), keep, out=out.view(bits))

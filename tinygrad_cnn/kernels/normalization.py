@@ -16,7 +16,7 @@ import numpy as np
 from .layout import Array, in_order_of
 from .reduction import along, channel_sum, channel_sums, long_rows, stretches
 from .threads import share
-from .workspace import keep_freed_memory, scratch
+from .workspace import scratch
 
 _NANOSECONDS = 0.5  # an element, in three or four passes
 
@@ -96,7 +96,6 @@ def _near_zero(mean: Array, var: Array) -> bool:
 
 def _statistics(x: Array, rows: Array) -> tuple[Array, Array]:
     """Mean and biased variance of every channel."""
-    keep_freed_memory()
     shape, count = (1, x.shape[1], *[1] * (x.ndim - 2)), x.size // x.shape[1]
 
     def squares(at: slice) -> tuple[Array, ...]:

@@ -1,339 +1,41 @@
-"""The ways to convolve a block of images, all with the same methods, and the cost that chooses among them.
-
-A path gets a block of input rows as contiguous memory, padding included, and works on its own form of the weights:
-
-    prepare(w)             w (O, C / groups, *K) in that form
-    forward(image, out)    out (b, *output, O) = the windows of image times the weights
-    pair(image, g)         the windows of image times g (b, *output, O), summed: the weight gradient in that form
-    restore(total)         from that form back to (O, C / groups, *K)
-
-`image` is (b, *spatial, C), or (b, C, *spatial) if the path asks for planes. It may hold more windows than `out`.
-"""
+"""Which path convolves: the cheapest that applies, or the one that a test names."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
+from .columns import PER_PASS, PER_RUN, Columns, Depthwise, Path, Planes, product_cost
 from .geometry import Geometry
-from .layout import Array, windows
-from .products import product, sum_of_products
-from .workspace import scratch
+from .winograd import FastWinograd, Winograd
+
+PATHS: dict[str, type[Path]] = {path.name: path for path in (Columns, Planes, Winograd, FastWinograd, Depthwise)}
 
 
-class NotFinite(ArithmeticError):
-    """A path that adds zeros times pixels met an infinity or a NaN, which only `Columns` keeps in its place."""
+class set_fast_math:
+    """Let convolutions in float32 round twice as much where that is faster; off at the start. Also a context manager.
 
+    3 x 3 kernels at stride 1 then use Winograd's F(4, 3), with half the multiplications. The setting is the
+    process's. docs/performance.md says what it gains and what it costs.
 
-class Path:
-    """What all paths have; see the module's text."""
-
-    name: ClassVar[str]
-    planes: ClassVar[bool] = False  # whether images come as (b, C, *spatial)
-    tile: ClassVar[int] = 1  # rows of windows that belong together
-
-    def __init__(self, w_shape: Sequence[int], geometry: Geometry, dtype: np.dtype[Any]) -> None:
-        self.filters, self.channels, *kernel = w_shape  # channels: of one group
-        self.kernel = tuple(kernel)
-        self.geometry = geometry
-        self.dtype = dtype
-        self.form: Any = None
-
-    @classmethod
-    def applies(cls, w_shape: Sequence[int], geometry: Geometry, dtype: np.dtype[Any]) -> bool:
-        return True
-
-    @classmethod
-    def cost(cls, w_shape: Sequence[int], geometry: Geometry, output: Sequence[int]) -> float:
-        """Nanoseconds an image on one core: a rough scale, made to compare paths and to see what threads pay for."""
-        raise NotImplementedError
-
-    def prepare(self, w: Array) -> None:
-        raise NotImplementedError
-
-    def forward(self, image: Array, out: Array) -> None:
-        raise NotImplementedError
-
-    def pair(self, image: Array, g: Array) -> Array:
-        raise NotImplementedError
-
-    def restore(self, total: Array) -> Array:
-        raise NotImplementedError
-
-    def bytes_per_row(self, output: Sequence[int]) -> int:
-        """Memory that the windows of one row take."""
-        channels = self.channels * self.geometry.groups
-        return math.prod(output[1:]) * math.prod(self.kernel) * channels * self.dtype.itemsize
-
-
-# Measured on 2 cores with AVX-512. What counts is their ratios: a product against a copy against a call.
-_PER_MULTIPLICATION = 0.019  # of a matrix product
-_PER_COPY = 0.06  # of an element that is copied
-_PER_RUN = 6.0  # of a contiguous run of them
-_PER_PASS = 0.12  # of an element that is read, computed with and written
-
-
-def _product_cost(rows: float, inner: float, columns: float) -> float:
-    """BLAS fills its registers with 4 to 16 rows and columns: narrow products cost more than their share."""
-    return rows * (inner + 8) * (columns + 4) * _PER_MULTIPLICATION
-
-
-def _copy_cost(elements: float, run: float) -> float:
-    return elements * (_PER_COPY + _PER_RUN / max(run, 1))
-
-
-class Columns(Path):
-    """One row per window ("im2col"), (M, K) @ (K, O): for everything.
-
-    In channels-last memory a row of a window is kernel_width * C neighbours, so that the copy costs little next to
-    the product, and (M, K) @ (K, O) with tall M is the orientation that BLAS is fastest in.
+    >>> with set_fast_math(True):
+    ...     pass  # train
     """
 
-    name = "columns"
+    enabled: ClassVar[bool] = False
 
-    @classmethod
-    def cost(cls, w_shape: Sequence[int], geometry: Geometry, output: Sequence[int]) -> float:
-        filters, channels, *kernel = w_shape
-        m, k, groups = math.prod(output), math.prod(kernel) * channels, geometry.groups
-        run = channels * (kernel[-1] if geometry.dilation[-1] == 1 and groups == 1 else 1)
-        copied = 0 if _is_pointwise(kernel, geometry) else m * k * groups
-        return _copy_cost(copied, run) + groups * _product_cost(m, k, filters / groups)
+    def __init__(self, enabled: bool) -> None:
+        self._before = set_fast_math.enabled
+        set_fast_math.enabled = bool(enabled)
 
-    def prepare(self, w: Array) -> None:
-        groups, d = self.geometry.groups, len(self.kernel)
-        w = w.reshape(groups, self.filters // groups, self.channels, *self.kernel)
-        w = w.transpose(0, *range(3, 3 + d), 2, 1)
-        self.form = np.ascontiguousarray(w).reshape(groups, -1, self.filters // groups)
+    def __enter__(self) -> None:
+        """The setting holds since it was made."""
 
-    def forward(self, image: Array, out: Array) -> None:
-        columns = self._columns(image, out.shape[1:-1])
-        product(columns, self.form, out=by_group(out, self.geometry.groups))
-
-    def pair(self, image: Array, g: Array) -> Array:
-        columns = self._columns(image, g.shape[1:-1])
-        return sum_of_products(columns.transpose(0, 2, 1), by_group(g, self.geometry.groups))
-
-    def restore(self, total: Array) -> Array:
-        groups, d = self.geometry.groups, len(self.kernel)
-        dw = total.reshape(groups, *self.kernel, self.channels, self.filters // groups)
-        dw = dw.transpose(0, d + 2, d + 1, *range(1, d + 1))
-        return np.ascontiguousarray(dw).reshape(self.filters, self.channels, *self.kernel)
-
-    def _columns(self, image: Array, output: Sequence[int]) -> Array:
-        """One row per window, ordered by tap and channel: (groups, M, K)."""
-        groups, d = self.geometry.groups, len(self.kernel)
-        m = len(image) * math.prod(output)
-        if _is_pointwise(self.kernel, self.geometry) and image.shape[1:-1] == tuple(output):
-            columns = image.reshape(m, groups, self.channels)
-        else:
-            view = windows(image, self.kernel, self.geometry.stride, self.geometry.dilation)
-            view = view[(slice(None), *map(slice, output))]
-            view = view.reshape(*view.shape[:-1], groups, self.channels)  # a view still: only an axis is split
-            view = view.transpose(*range(1 + d), 1 + 2 * d, *range(1 + d, 1 + 2 * d), 2 + 2 * d)
-            columns = scratch("columns", view.shape, image.dtype)
-            np.copyto(columns, view)
-            columns = columns.reshape(m, groups, -1)
-        return columns.transpose(1, 0, 2)
-
-
-class Planes(Path):
-    """One column per window, from planes (C, H, W): for few channels, whose rows of windows would be too short to copy.
-
-    The product is that of the transposed columns, which BLAS reads as well.
-    """
-
-    name = "planes"
-    planes = True
-
-    @classmethod
-    def applies(cls, w_shape: Sequence[int], geometry: Geometry, dtype: np.dtype[Any]) -> bool:
-        return geometry.groups == 1
-
-    @classmethod
-    def cost(cls, w_shape: Sequence[int], geometry: Geometry, output: Sequence[int]) -> float:
-        filters, channels, *kernel = w_shape
-        m, k = math.prod(output), math.prod(kernel) * channels
-        run = output[-1] if geometry.stride[-1] == 1 else 1
-        to_planes = _copy_cost(m * channels, min(channels, 4))
-        return to_planes + _copy_cost(m * k, run) + _product_cost(m, k, filters) * 1.1
-
-    def prepare(self, w: Array) -> None:
-        self.form = w.reshape(self.filters, -1).T
-
-    def forward(self, image: Array, out: Array) -> None:
-        columns = self._columns(image, out.shape[1:-1])
-        product(columns.T, self.form, out=out.reshape(-1, self.filters))
-
-    def pair(self, image: Array, g: Array) -> Array:
-        return sum_of_products(self._columns(image, g.shape[1:-1]), g.reshape(-1, self.filters))
-
-    def restore(self, total: Array) -> Array:
-        return np.ascontiguousarray(total.T).reshape(self.filters, self.channels, *self.kernel)
-
-    def _columns(self, image: Array, output: Sequence[int]) -> Array:
-        """One column per window, ordered by channel and tap: (K, M)."""
-        batch, channels, *size = image.shape
-        d = len(size)
-        view = windows(image.reshape(-1, *size, 1), self.kernel, self.geometry.stride, self.geometry.dilation)
-        view = view[(slice(None), *map(slice, output))].reshape(batch, channels, *output, *self.kernel)
-        view = view.transpose(1, *range(2 + d, 2 + 2 * d), 0, *range(2, 2 + d))
-        columns = scratch("columns", view.shape, image.dtype)
-        np.copyto(columns, view)
-        return columns.reshape(channels * math.prod(self.kernel), -1)
-
-
-class Winograd(Path):
-    """Kernels of three rows with two thirds of the multiplications: F(2, 3), along the rows alone.
-
-    Two neighbouring outputs of a three-tap filter need four products instead of six (Winograd 1980; Lavin and Gray
-    2016). As a trilinear form, with rows k of three small matrices,
-
-        <conv(x, w), g>  =  sum_k (B x)_k (G w)_k (A' g)_k
-
-    for every two rows g of the output and the four rows x that they see; the products over channels, filters and the
-    kernel's other axes stay what they were. Halves and small integers are all there is in A, B and G: integers stay
-    exact, and the rounding error is that of the plain sum.
-    """
-
-    name = "winograd"
-    tile = 2
-    a = np.array([[1, 1, 1, 0], [0, 1, -1, -1]])
-    b = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])
-    g = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
-
-    @classmethod
-    def applies(cls, w_shape: Sequence[int], geometry: Geometry, dtype: np.dtype[Any]) -> bool:
-        rows = w_shape[2], geometry.stride[0], geometry.dilation[0]
-        return rows == (3, 1, 1) and geometry.groups == 1 and dtype == np.float32
-
-    @classmethod
-    def cost(cls, w_shape: Sequence[int], geometry: Geometry, output: Sequence[int]) -> float:
-        filters, channels, _, *kernel = w_shape
-        terms = len(cls.b) / cls.tile  # per output
-        m, k = math.prod(output) * terms, math.prod(kernel) * channels
-        run = channels * (kernel[-1] if kernel and geometry.dilation[-1] == 1 else 1)
-        transforms = _PER_PASS * m * (channels + filters)
-        return transforms + _copy_cost(m * k, run) + _product_cost(m, k, filters)
-
-    def __init__(self, w_shape: Sequence[int], geometry: Geometry, dtype: np.dtype[Any]) -> None:
-        super().__init__(w_shape, geometry, dtype)
-        self.a, self.b, self.g = (matrix.astype(dtype) for matrix in (self.a, self.b, self.g))
-
-    def prepare(self, w: Array) -> None:
-        weights = np.tensordot(self.g, w, (1, 2))  # (terms, O, C, *K[1:])
-        self.form = np.ascontiguousarray(np.moveaxis(weights, (1, 2), (-1, -2))).reshape(len(self.g), -1, self.filters)
-        _check_finite(self.form)
-
-    def forward(self, image: Array, out: Array) -> None:
-        columns, tiles = self._columns(image, out.shape[1:-1])
-        products = scratch("products", (*columns.shape[:2], self.filters), image.dtype)
-        product(columns, self.form, out=products)
-        batch, rows = out.shape[:2]
-        whole = rows == tiles * self.tile
-        y = out if whole else scratch("rows", (batch, tiles * self.tile, *out.shape[2:]), out.dtype)
-        by_term = products.reshape(len(self.b), batch * tiles, -1).transpose(1, 0, 2)
-        np.matmul(self.a, by_term, out=y.reshape(batch * tiles, self.tile, -1))
-        if not whole:
-            np.copyto(out, y[:, :rows])
-
-    def pair(self, image: Array, g: Array) -> Array:
-        columns, tiles = self._columns(image, g.shape[1:-1])
-        _check_finite(g)
-        batch, rows = g.shape[:2]
-        if rows != tiles * self.tile:
-            filled = scratch("rows", (batch, tiles * self.tile, *g.shape[2:]), g.dtype)
-            filled[:, :rows], filled[:, rows:] = g, 0
-            g = filled
-        terms = scratch("products", (*columns.shape[:2], self.filters), g.dtype)
-        by_tile = terms.reshape(len(self.b), batch * tiles, -1).transpose(1, 0, 2)
-        np.matmul(self.a.T, g.reshape(batch * tiles, self.tile, -1), out=by_tile)
-        return sum_of_products(columns.transpose(0, 2, 1), terms)
-
-    def restore(self, total: Array) -> Array:
-        weights = total.reshape(len(self.g), *self.kernel[1:], self.channels, self.filters)
-        dw = np.tensordot(self.g, weights, (0, 0))  # (3, *K[1:], C, O)
-        return np.ascontiguousarray(np.moveaxis(dw, (-1, -2), (0, 1)))
-
-    def bytes_per_row(self, output: Sequence[int]) -> int:
-        return super().bytes_per_row(output) // 3 * len(self.b) // self.tile
-
-    def _columns(self, image: Array, output: Sequence[int]) -> tuple[Array, int]:
-        """Columns of the transformed rows, (terms, M, K), and the number of tiles along the rows."""
-        _check_finite(image)
-        batch, span, *rest, channels = image.shape
-        terms, tiles, row = len(self.b), -(-output[0] // self.tile), math.prod(rest) * channels
-        strides = [image.itemsize * n for n in (span * row, self.tile * row, row, 1)]
-        pixels = np.ndarray((batch, tiles, terms, row), image.dtype, image, 0, strides)
-        transformed = scratch("transformed", pixels.shape, image.dtype)
-        np.matmul(self.b, pixels, out=transformed)
-        lines = transformed.reshape(batch * tiles * terms, *rest, channels)
-        view = windows(lines, self.kernel[1:], self.geometry.stride[1:], self.geometry.dilation[1:])
-        view = view[(slice(None), *map(slice, output[1:]))]
-        view = view.reshape(batch * tiles, terms, *view.shape[1:]).swapaxes(0, 1)
-        columns = scratch("columns", view.shape, image.dtype)
-        np.copyto(columns, view)
-        return columns.reshape(terms, batch * tiles * math.prod(output[1:]), -1), tiles
-
-
-class Depthwise(Path):
-    """One filter per channel: for each tap a multiplication and an addition of shifted images."""
-
-    name = "depthwise"
-
-    @classmethod
-    def applies(cls, w_shape: Sequence[int], geometry: Geometry, dtype: np.dtype[Any]) -> bool:
-        return w_shape[1] == 1 and w_shape[0] == geometry.groups
-
-    @classmethod
-    def cost(cls, w_shape: Sequence[int], geometry: Geometry, output: Sequence[int]) -> float:
-        elements, taps = math.prod(output) * w_shape[0], math.prod(w_shape[2:])
-        run = w_shape[0] * (output[-1] if geometry.stride[-1] == 1 else 1)
-        return 2 * taps * elements * (_PER_PASS + _PER_RUN / max(run, 1))
-
-    def bytes_per_row(self, output: Sequence[int]) -> int:
-        return math.prod(output[1:]) * self.filters * self.dtype.itemsize * 4  # what a tap reads and writes
-
-    def prepare(self, w: Array) -> None:
-        self.form = np.ascontiguousarray(w.reshape(self.filters, -1).T)  # (taps, C)
-
-    def forward(self, image: Array, out: Array) -> None:
-        share = scratch("share", out.shape, out.dtype)
-        # Weights repeated along the row: NumPy then runs over whole rows, not over one pixel's channels.
-        weights = scratch("weights", (len(self.form), *out.shape[-2:]), out.dtype)
-        weights[...] = self.form[:, np.newaxis]
-        for tap, pixels in enumerate(self._shifted(image, out.shape[1:-1])):
-            np.multiply(pixels, weights[tap], out=share if tap else out)
-            if tap:
-                out += share
-
-    def pair(self, image: Array, g: Array) -> Array:
-        share = scratch("share", g.shape, g.dtype)
-        rows = share.reshape(math.prod(g.shape[:-1]), self.filters)
-        ones = np.ones(len(rows), g.dtype)
-        total = np.empty((math.prod(self.kernel), self.filters), g.dtype)
-        for tap, pixels in enumerate(self._shifted(image, g.shape[1:-1])):
-            np.multiply(pixels, g, out=share)
-            np.matmul(ones, rows, out=total[tap])
-        return total
-
-    def restore(self, total: Array) -> Array:
-        return np.ascontiguousarray(total.T).reshape(self.filters, 1, *self.kernel)
-
-    def _shifted(self, image: Array, output: Sequence[int]) -> list[Array]:
-        """For each tap the pixels that it reads, (b, *output, C)."""
-        g = self.geometry
-        per_axis = [
-            [slice(tap * d, tap * d + (n - 1) * s + 1, s) for tap in range(k)]
-            for n, k, s, d in zip(output, self.kernel, g.stride, g.dilation, strict=True)
-        ]
-        return [image[(slice(None), *at)] for at in itertools.product(*per_axis)]
-
-
-PATHS: dict[str, type[Path]] = {path.name: path for path in (Columns, Planes, Winograd, Depthwise)}
+    def __exit__(self, *error: object) -> None:
+        set_fast_math.enabled = self._before
 
 
 def choose(
@@ -344,7 +46,8 @@ def choose(
         if not PATHS[name].applies(w_shape, geometry, dtype):
             raise ValueError(f"conv: path {name!r} does not apply to weights {tuple(w_shape)} with {geometry}")
         return PATHS[name](w_shape, geometry, dtype), PATHS[name].cost(w_shape, geometry, output)
-    able = [path for path in PATHS.values() if path.applies(w_shape, geometry, dtype)]
+    usable = [path for path in PATHS.values() if path.exact or set_fast_math.enabled]
+    able = [path for path in usable if path.applies(w_shape, geometry, dtype)]
     cost, best = min(((path.cost(w_shape, geometry, output), path) for path in able), key=lambda pair: pair[0])
     return best(w_shape, geometry, dtype), cost
 
@@ -354,28 +57,5 @@ def cost_of_shifts(w_shape: Sequence[int], geometry: Geometry, output: Sequence[
     filters, channels, *kernel = w_shape
     m, groups = math.prod(output), geometry.groups
     run = channels * groups * (output[-1] if geometry.stride[-1] == 1 else 1)
-    added = m * channels * groups * (_PER_PASS + _PER_RUN / max(run, 1))
-    return math.prod(kernel) * (added + groups * _product_cost(m, filters / groups, channels))
-
-
-def tap_matrices(w: Array, groups: int) -> Array:
-    """(O, C / groups, *K) -> contiguous (prod(K), groups, O / groups, C / groups)."""
-    filters, channels, *kernel = w.shape
-    w = w.reshape(groups, filters // groups, channels, math.prod(kernel))
-    return np.ascontiguousarray(w.transpose(3, 0, 1, 2))
-
-
-def by_group(y: Array, groups: int) -> Array:
-    """View (b, *S, C) as (groups, M, C / groups)."""
-    return y.reshape(math.prod(y.shape[:-1]), groups, y.shape[-1] // groups).transpose(1, 0, 2)
-
-
-def _is_pointwise(kernel: Sequence[int], geometry: Geometry) -> bool:
-    return all(k == 1 for k in kernel) and all(s == 1 for s in geometry.stride)
-
-
-def _check_finite(a: Array) -> None:
-    """Raise NotFinite for an infinity or a NaN, or numbers whose squares overflow."""
-    flat = a.reshape(-1)
-    if not math.isfinite(np.dot(flat, flat)):
-        raise NotFinite
+    added = m * channels * groups * (PER_PASS + PER_RUN / max(run, 1))
+    return math.prod(kernel) * (added + groups * product_cost(m, filters / groups, channels))

@@ -22,7 +22,7 @@ from .elementwise import select
 from .layout import Array, Index, Pairs, channels_first, channels_last, taps
 from .padding import pad
 from .threads import share
-from .workspace import keep_freed_memory, scratch
+from .workspace import scratch
 
 _STRETCH = 1 << 18  # elements of the image at a time
 _DENSE = 4  # the largest stride at which what is computed between the windows costs less than leaving it out
@@ -228,7 +228,6 @@ def _share_images(work: Callable[[Iterator[slice]], None], x: Array) -> None:
     """Let threads share the images of x, a few at a time."""
     if not x.size:
         return
-    keep_freed_memory()
     step = max(1, _STRETCH // max(1, x.size // max(1, len(x))))
     share(work, [slice(i, min(i + step, len(x))) for i in range(0, len(x), step)], _NANOSECONDS * x.size)
 

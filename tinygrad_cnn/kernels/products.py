@@ -27,7 +27,7 @@ def matmul(a: Array, b: Array) -> Array:
     """a @ b as NumPy means it; large products of two matrices are shared among threads, a stripe of the result each."""
     nanoseconds = a.size * b.shape[-1] * _PER_MULTIPLICATION
     if not (nanoseconds > _STRIPE and a.ndim == b.ndim == 2 and a.dtype == b.dtype and a.dtype.kind == "f"):
-        return np.asarray(a @ b)
+        return share(lambda _: np.asarray(a @ b), [None], nanoseconds)[0]
     out = np.empty((len(a), b.shape[1]), a.dtype)
     across = b.shape[1] > len(a)
     length = b.shape[1] if across else len(a)

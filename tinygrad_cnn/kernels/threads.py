@@ -23,8 +23,8 @@ from threadpoolctl import ThreadpoolController
 Block = TypeVar("Block")
 Result = TypeVar("Result")
 
-WORTHWHILE = 200_000  # nanoseconds of work that pay for waking a thread
-_NEGLIGIBLE = 5_000  # nanoseconds in which BLAS itself would not use threads
+WORTHWHILE = 500_000  # nanoseconds of work that pay for waking a thread, and for the risk that it is not woken in time
+_NEGLIGIBLE = 900  # nanoseconds in which BLAS itself would not use threads
 
 
 def share(

@@ -10,6 +10,7 @@ from tinygrad_cnn.core.op import op
 from tinygrad_cnn.core.spelling import in_numpys_words
 from tinygrad_cnn.core.tensor import Tensor
 from tinygrad_cnn.errors import ShapeError
+from tinygrad_cnn.kernels.elementwise import select
 from tinygrad_cnn.operations.elementwise import exp, where
 from tinygrad_cnn.operations.geometry import as_tensor
 from tinygrad_cnn.operations.indexing import put_along_axis
@@ -71,10 +72,14 @@ def log_softmax(x: Any, axis: int = -1) -> Tensor:
 def _cross_entropy_forward(
     logits: np.ndarray, target: np.ndarray, reduction: str, divisor: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    log_p = _log_softmax_forward(logits, 1)
+    shifted = _shifted(logits, 1)
+    p = np.exp(shifted)
+    total = p.sum(axis=1, keepdims=True)
+    log_p = shifted - np.log(total)
+    p /= total
     # A class without weight counts nothing, not even 0 * -inf.
-    losses = 0 - np.where(target == 0, 0, target * log_p).sum(axis=1)  # 0, not -0, where nothing counts
-    return (losses if reduction == "none" else losses.sum() / divisor), np.exp(log_p)
+    losses = 0 - select(target * log_p, target != 0).sum(axis=1)  # 0, not -0, where nothing counts
+    return (losses if reduction == "none" else losses.sum() / divisor), p
 
 
 def _upstream(g: Any, reduction: str, divisor: float) -> Any:
@@ -88,7 +93,10 @@ def _logits_rule(g: Tensor, p: Tensor, target: Tensor, reduction: str, divisor: 
 
 def _logits_rule_on_arrays(g: Any, p: Any, target: Any, reduction: str, divisor: float) -> Any:
     total = target.sum(axis=1, keepdims=True)
-    return np.where(total == 0, g.dtype.type(0), _upstream(g, reduction, divisor) * (p * total - target))
+    dz = p * total
+    dz -= target
+    dz = np.multiply(dz, _upstream(g, reduction, divisor), out=dz)
+    return dz if total.all() else np.where(total == 0, dz.dtype.type(0), dz)
 
 
 def _target_rule(g: Tensor, logits: Tensor, reduction: str, divisor: float) -> Tensor:
