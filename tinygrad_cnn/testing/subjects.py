@@ -30,7 +30,7 @@ def rules_running() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise RuleRaised from error
+        raise RuleRaised(f"{type(error).__name__}: {error}") from error
 
 
 class Subject(ABC):
