@@ -83,14 +83,14 @@ from tinygrad_cnn.operations.shape import cat, stack
 from tinygrad_cnn.random_state import manual_seed
 
 if TYPE_CHECKING:
-    from tinygrad_cnn import data, func, functional, models, nn, optim, testing
+    from tinygrad_cnn import data, func, functional, models, nn, optim, testing, train
     from tinygrad_cnn.serialization import load, save
     from tinygrad_cnn.summaries import summary
 
 __version__ = "0.1.0"
 
 # Imported when first used, so that `import tinygrad_cnn` stays quick.
-_SUBMODULES = ("data", "func", "functional", "models", "nn", "optim", "testing")
+_SUBMODULES = ("data", "func", "functional", "models", "nn", "optim", "testing", "train")
 _LAZY = {"summary": "summaries", "save": "serialization", "load": "serialization"}
 
 
@@ -115,7 +115,6 @@ __all__ = [
     "isinf", "isnan", "linspace", "load", "log", "log1p", "log2", "log10", "log_softmax", "manual_seed", "matmul",
     "maximum", "minimum", "models", "nn", "no_grad", "ones", "ones_like", "op", "ops", "optim", "pow", "rand",
     "randint", "randn", "reciprocal", "relu", "round", "rsqrt", "save", "set_default_dtype", "set_fast_math",
-    "sigmoid", "sign",
-    "sin", "sinh", "softmax", "sqrt", "square", "stack", "summary", "tan", "tanh", "tensor", "testing", "where",
-    "zeros", "zeros_like",
+    "sigmoid", "sign", "sin", "sinh", "softmax", "sqrt", "square", "stack", "summary", "tan", "tanh", "tensor",
+    "testing", "train", "where", "zeros", "zeros_like",
 ]  # fmt: skip
