@@ -90,13 +90,13 @@ def _convolution(
     padding = _first(option(node, "padding"))
     upstream = _dilated(g[0, channel], stride)
     half = 2
-    at_g = _window(upstream, row * stride, column * stride, half)
+    at_g, place_g = _window(upstream, row * stride, column * stride, half)
     reach = [(k - 1) // 2 - padding for k in kernel.shape]
-    at_x = _window(sent[0][0, 0], row * stride + reach[0], column * stride + reach[1], half)
+    at_x, place_x = _window(sent[0][0, 0], row * stride + reach[0], column * stride + reach[1], half)
     crops["backward"] = [
-        Crop("∂y dilated" if stride > 1 else "∂y", _rows(at_g)),
+        Crop("∂y dilated" if stride > 1 else "∂y", _rows(at_g), at=place_g),
         Crop("corr rot180 W", _rows(kernel[::-1, ::-1])),
-        Crop("Σ channels → ∂x", _rows(at_x)),
+        Crop("Σ channels → ∂x", _rows(at_x), at=place_x),
     ]
     return crops
 
@@ -151,12 +151,15 @@ def _max_pool(
             rings.append([int(r) + i * stride[0], int(c) + j * stride[1]])
     outputs = (slice(row, row + 2), slice(column, column + 2))
     crops: Crops = {
-        "forward": [Crop("x", _rows(pixels), "range", rings), Crop("max →", _rows(y[0, channel][outputs]), "range")]
+        "forward": [
+            Crop("x", _rows(pixels), "range", rings, at=[top, left]),
+            Crop("max →", _rows(y[0, channel][outputs]), "range", at=[row, column]),
+        ]
     }
     if g is not None and sent[0] is not None:
         crops["backward"] = [
-            Crop("∂y", _rows(g[0, channel][outputs])),
-            Crop("winners only →", _rows(sent[0][0, channel][area]), "signed", rings),
+            Crop("∂y", _rows(g[0, channel][outputs]), at=[row, column]),
+            Crop("winners only →", _rows(sent[0][0, channel][area]), "signed", rings, at=[top, left]),
         ]
     return crops
 
@@ -176,11 +179,11 @@ def _dilated(plane: Array, stride: int) -> Array:
     return spread
 
 
-def _window(plane: Array, row: int, column: int, half: int) -> Array:
-    """The square around a place, moved inside where it would overhang."""
+def _window(plane: Array, row: int, column: int, half: int) -> tuple[Array, list[int]]:
+    """The square around a place, moved inside where it would overhang, and where it begins."""
     top = min(max(row - half, 0), max(plane.shape[0] - 2 * half - 1, 0))
     left = min(max(column - half, 0), max(plane.shape[1] - 2 * half - 1, 0))
-    return plane[top : top + 2 * half + 1, left : left + 2 * half + 1]
+    return plane[top : top + 2 * half + 1, left : left + 2 * half + 1], [top, left]
 
 
 def _first(value: object) -> int:

@@ -65,6 +65,7 @@ class Crop:
     kind: str = "signed"  # -max to max, or "range", 0 to max
     rings: list[list[int]] = field(default_factory=list)
     numbers: bool = False  # small enough to write the values themselves
+    at: list[int] = field(default_factory=lambda: [0, 0])  # row and column of the first cell in the whole map
 
 
 @dataclass
