@@ -83,14 +83,14 @@ from tinygrad_cnn.operations.shape import cat, stack
 from tinygrad_cnn.random_state import manual_seed
 
 if TYPE_CHECKING:
-    from tinygrad_cnn import data, func, functional, models, nn, optim, testing, train
+    from tinygrad_cnn import data, func, functional, models, nn, onnx, optim, testing, train
     from tinygrad_cnn.serialization import load, save
     from tinygrad_cnn.summaries import summary
 
 __version__ = "0.1.0"
 
 # Imported when first used, so that `import tinygrad_cnn` stays quick.
-_SUBMODULES = ("data", "func", "functional", "models", "nn", "optim", "testing", "train")
+_SUBMODULES = ("data", "func", "functional", "models", "nn", "onnx", "optim", "testing", "train")
 _LAZY = {"summary": "summaries", "save": "serialization", "load": "serialization"}
 
 
@@ -113,7 +113,7 @@ __all__ = [
     "checkpoint", "clip", "cos", "cosh", "data", "detect_anomaly", "einsum", "enable_grad", "erf", "exp", "expm1",
     "eye", "floor", "full", "func", "functional", "get_default_dtype", "grad", "is_grad_enabled", "isfinite",
     "isinf", "isnan", "linspace", "load", "log", "log1p", "log2", "log10", "log_softmax", "manual_seed", "matmul",
-    "maximum", "minimum", "models", "nn", "no_grad", "ones", "ones_like", "op", "ops", "optim", "pow", "rand",
+    "maximum", "minimum", "models", "nn", "no_grad", "ones", "ones_like", "onnx", "op", "ops", "optim", "pow", "rand",
     "randint", "randn", "reciprocal", "relu", "round", "rsqrt", "save", "set_default_dtype", "set_fast_math",
     "sigmoid", "sign", "sin", "sinh", "softmax", "sqrt", "square", "stack", "summary", "tan", "tanh", "tensor",
     "testing", "train", "where", "zeros", "zeros_like",

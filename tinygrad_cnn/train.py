@@ -21,9 +21,9 @@ import numpy as np
 
 from tinygrad_cnn import functional as F
 from tinygrad_cnn import serialization
-from tinygrad_cnn.core.tape import no_grad
 from tinygrad_cnn.core.tensor import Tensor, tensor
 from tinygrad_cnn.errors import CheckpointError
+from tinygrad_cnn.nn.modes import evaluating
 from tinygrad_cnn.nn.module import Module
 from tinygrad_cnn.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 from tinygrad_cnn.optim.optimizer import Optimizer
@@ -270,7 +270,7 @@ class Trainer:
     def evaluate(self, loader: Iterable[Any]) -> Score:
         """The mean loss and the accuracy over a data set, in evaluation mode, without recording."""
         place = _Place()
-        with _evaluating(self.model):
+        with evaluating(self.model):
             for batch in loader:
                 inputs, targets = _parts(batch)
                 outputs = self.model(*inputs)
@@ -284,7 +284,7 @@ class Trainer:
         images = images.data if isinstance(images, Tensor) else np.asarray(images)
         if images.ndim == 0 or not len(images):
             raise ValueError(f"Trainer.predict: expected a batch of images (N, C, H, W), got shape {images.shape}")
-        with _evaluating(self.model):
+        with evaluating(self.model):
             starts = range(0, len(images), batch_size)
             return np.concatenate([self.model(tensor(images[i : i + batch_size])).data for i in starts])
 
@@ -369,19 +369,6 @@ def _parts(batch: Any) -> tuple[list[Tensor], np.ndarray]:
         raise ValueError(f"Trainer: a batch must be (inputs, ..., targets), got {what}")
     *inputs, targets = batch
     return [x if isinstance(x, Tensor) else tensor(x) for x in inputs], np.asarray(targets)
-
-
-@contextlib.contextmanager
-def _evaluating(model: Module) -> Iterator[None]:
-    """Evaluation mode without recording; every module is put back into the mode it was in."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with no_grad():
-            yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
 
 
 @contextlib.contextmanager
