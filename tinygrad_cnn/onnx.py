@@ -32,7 +32,8 @@ def export(model: Module, input_shape: Sequence[int], path: str | os.PathLike[st
     """Writes the forward pass of `model`, in evaluation mode, for inputs (N, *input_shape) with any N, to `path`.
 
     The file has one input, "input", and one output, "output", in the dtype of the parameters; parameters keep their
-    names. Control flow is frozen as it went for zeros. The file is checked by ONNX before it is written, whole or not
+    names. (onnxruntime convolves float32 only: export `model.to("float32")` for it.) Control flow is frozen as it went
+    for zeros. The file is checked by ONNX before it is written, whole or not
     at all, and the model is left as it was.
 
     Raises NotImplementedError for an operation that has no ONNX form here, naming it and its module; TypeError for
@@ -88,8 +89,8 @@ class _Call:
         for name, value in self.options.items():
             if options[name].count(-1) > 1 if name == "shape" else value != theirs[name]:
                 raise NotImplementedError(
-                    f"onnx.export: option {name!r} of op {self.op.name!r}{self.where} depends on the batch size: {value} "
-                    f"for 2 images, {theirs[name]} for 3"
+                    f"onnx.export: option {name!r} of op {self.op.name!r}{self.where} depends on the batch size: "
+                    f"{value} for 2 images, {theirs[name]} for 3"
                 )
         return _Call(self.op, self.args, options, self.out, self.path)
 
