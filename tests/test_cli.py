@@ -13,7 +13,7 @@ import tinygrad_cnn as tc
 from tinygrad_cnn import cli, demo
 from tinygrad_cnn.cli import main
 
-COMMANDS = ["demo", "summary", "graph", "viz", "gradcheck"]
+COMMANDS = ["demo", "train", "export", "summary", "graph", "viz", "gradcheck"]
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture) -> None:
@@ -166,3 +166,40 @@ def test_demo_reaches_98_5_percent_on_average() -> None:
             pass
         accuracies.append(demo.evaluate(model, tc.data.digits("test", size=28)))
     assert sum(accuracies) / 5 >= 0.985, accuracies
+
+
+def test_a_network_is_trained_resumed_and_exported(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    out = tmp_path / "run"
+    train = ["train", "--data", "digits", "--model", "lenet5", "--batch-size", "256", "--out", str(out)]
+    assert main([*train, "--epochs", "2"]) == 0
+    printed = capsys.readouterr().out
+    written = {line.split()[0] for line in printed.partition("written to")[2].splitlines()[1:]}
+    assert written == {path.name for path in out.iterdir()}
+    assert [line[:7] for line in printed.splitlines() if line.startswith("epoch")] == ["epoch 1", "epoch 2"]
+    assert main([*train, "--epochs", "3", "--resume"]) == 0
+    resumed = capsys.readouterr().out
+    assert [line[:7] for line in resumed.splitlines() if line.startswith("epoch")] == ["epoch 3"]
+    for checkpoint in ("checkpoint.npz", "model.npz"):
+        assert main(["export", str(out / checkpoint), "-o", str(tmp_path / "m.onnx")]) == 0
+        assert "lenet5, input N x 1 x 28 x 28" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["train", "--data", "digits", "--model", "vgg_small"],
+            "vgg_small takes images of 3 x 32 x 32, digits has 1 x",
+        ),
+        (["train", "--data", "mnist", "--model", "lenet5", "--root", "nowhere"], "nowhere"),
+        (["export", "other.npz", "-o", "m.onnx"], "fit none of lenet5"),
+        (["export", "other.npz", "--model", "lenet5", "-o", "m.onnx"], "missing"),
+    ],
+)
+def test_what_cannot_be_trained_or_exported(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tc.save({"weight": tc.ones(2, 2)}, "other.npz")
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err

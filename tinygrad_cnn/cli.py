@@ -65,6 +65,16 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--seed", type=int, default=0, help="of weights, order and shifts (default: 0)")
     demo.add_argument("--out", default="runs/demo", help="where to write (default: runs/demo)")
 
+    train = _command(
+        commands,
+        run_train,
+        "train a network, and write its weights, curves and gradient flow",
+        "train --data digits --model lenet5",
+        "train --data cifar10 --root data --model resnet8 --optimizer sgd --lr 0.1 --out runs/cifar",
+        "train --data digits --model lenet5 --out runs/digits --resume",
+    )
+    _add_training(train)
+
     summary = _command(
         commands,
         run_summary,
@@ -88,6 +98,17 @@ def build_parser() -> argparse.ArgumentParser:
     graph.add_argument("--batch", type=_count, default=16, help="images in the batch (default: 16)")
     graph.add_argument("--weights", help="a checkpoint of this network, .npz or .safetensors (default: a new start)")
     graph.add_argument("--seed", type=int, default=0, help="of weights and images (default: 0)")
+
+    export = _command(
+        commands,
+        run_export,
+        "write a trained network as ONNX, for other runtimes",
+        "export runs/digits/model.npz -o digits.onnx",
+    )
+    export.add_argument("checkpoint", help="weights or a training run, .npz or .safetensors")
+    export.add_argument("-o", "--out", required=True, help="the .onnx file")
+    export.add_argument("--model", choices=MODELS, help="the network (default: the one that the weights fit)")
+    export.add_argument("--input", type=_shape, metavar="C,H,W", help="of one image (default: the network's)")
 
     pictures = _command(
         commands,
@@ -137,6 +158,24 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_training(parser: argparse.ArgumentParser) -> None:
+    from tinygrad_cnn.training_run import DATA, OPTIMIZERS, Recipe
+
+    recipe = Recipe()
+    parser.add_argument("--data", choices=DATA, required=True, help="the images; digits come with scikit-learn")
+    parser.add_argument("--root", default="data", help="the folder that holds the other data sets (default: data)")
+    parser.add_argument("--model", choices=MODELS, required=True, help="the network")
+    parser.add_argument("--epochs", type=_count, default=recipe.epochs, help="passes over the data (default: 40)")
+    parser.add_argument("--batch-size", type=_count, default=recipe.batch_size, help="images a step (default: 64)")
+    parser.add_argument("--optimizer", choices=OPTIMIZERS, default=recipe.optimizer, help="(default: adam)")
+    parser.add_argument("--lr", type=float, default=recipe.lr, help="the learning rate at the start (default: 0.004)")
+    parser.add_argument("--shift", type=int, default=recipe.shift, help="pixels to move images by (default: 2)")
+    parser.add_argument("--seed", type=int, default=recipe.seed, help="of weights, order and shifts (default: 0)")
+    parser.add_argument("--out", help="the folder to write to (default: runs/DATA)")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in that folder")
+    parser.add_argument("--record", action="store_true", help="make a film of the gradient while it learns")
+
+
 def _add_look(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--level", choices=("auto", "module", "op"), default="auto", help="modules, or single operations"
@@ -165,6 +204,52 @@ def run_demo(options: argparse.Namespace) -> int:
 
     demo.run(options.out, epochs=options.epochs, seed=options.seed)
     return 0
+
+
+def run_train(options: argparse.Namespace) -> int:
+    from tinygrad_cnn import training_run
+
+    tc.manual_seed(options.seed)
+    channels, size, _ = MODELS[options.model]
+    load = training_run.DATA[options.data]
+    train_set, test_set = (load(options.root, split, size) for split in ("train", "test"))
+    shape = train_set.tensors[0].shape[1:]
+    if shape[1:] != (size, size) or (shape[0] != channels and options.model != "lenet5"):
+        raise ValueError(
+            f"{options.model} takes images of {channels} x {size} x {size}, {options.data} has "
+            f"{' x '.join(map(str, shape))}; take lenet5 for 28 x 28, the others for 3 x 32 x 32"
+        )
+    names = ("epochs", "batch_size", "optimizer", "lr", "shift", "seed")
+    recipe = training_run.Recipe(**{name: getattr(options, name) for name in names})
+    model = _build(options.model, shape[0])
+    out = options.out or f"runs/{options.data}"
+    training_run.run(model, train_set, test_set, out, recipe, resume=options.resume, record=options.record)
+    return 0
+
+
+def run_export(options: argparse.Namespace) -> int:
+    state = tc.load(options.checkpoint)
+    state = state.get("model", state)  # of a training run
+    names = [options.model] if options.model else list(MODELS)
+    for name in names:
+        channels, *size = MODELS[name]
+        if name == "lenet5" and np.ndim(state.get("conv1.weight")) == 4:
+            channels = np.shape(state["conv1.weight"])[1]
+        model = _build(name, channels)
+        try:
+            model.load_state_dict(state)
+        except RuntimeError as error:
+            if options.model:
+                raise ValueError(f"{options.checkpoint}: {error}") from error
+            continue
+        shape = options.input or (channels, *size)
+        tc.onnx.export(model, shape, options.out)
+        print(f"wrote {options.out}: {name}, input N x {' x '.join(map(str, shape))}")
+        return 0
+    raise ValueError(
+        f"{options.checkpoint}: the weights fit none of {', '.join(MODELS)}; for a network of your own "
+        "use tc.onnx.export"
+    )
 
 
 def run_summary(options: argparse.Namespace) -> int:
@@ -223,5 +308,9 @@ def _input(options: argparse.Namespace) -> tuple[int, ...]:
 
 
 def _model(options: argparse.Namespace) -> tc.nn.Module:
-    build = getattr(tc.models, options.model)
-    return build(in_channels=_input(options)[0]) if options.model == "lenet5" else build()
+    return _build(options.model, _input(options)[0])
+
+
+def _build(name: str, channels: int) -> tc.nn.Module:
+    build = getattr(tc.models, name)
+    return build(in_channels=channels) if name == "lenet5" else build()
