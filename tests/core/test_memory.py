@@ -8,7 +8,7 @@ import pytest
 
 import tinygrad_cnn as tc
 from tinygrad_cnn import Tensor
-from tinygrad_cnn.core import tape
+from tinygrad_cnn.core import memory
 
 
 def leaf(*values):
@@ -73,13 +73,84 @@ def test_in_place_arithmetic_is_recorded_and_right():
     np.testing.assert_array_equal(x.grad.data, 6 * x.data + 1)
 
 
-def test_in_place_on_what_another_op_saved_raises_there():
+def test_whoever_saved_the_old_values_keeps_them():
     x = leaf(1.0, 2.0)
     h = x * 3.0
     y = h * h
+    flat = h.reshape(2, 1)
+    z = flat * flat  # through a view
     h += 1.0
-    with pytest.raises(tc.TapeError, match="mul"):
-        y.sum().backward()
+    (w := h * h).retain_grad()
+    h *= 2.0
+    h[0] = 0.0
+    dx, dy, dz = (tc.grad(out.sum(), x, retain_graph=True)[0].tolist() for out in (w, y, z))
+    assert dy == dz == [18.0, 36.0]  # of 9 x**2
+    assert dx == [24.0, 42.0]  # of (3 x + 1)**2
+    (h.sum() + y.sum()).backward()
+    assert x.grad.tolist() == [18.0, 42.0]
+
+
+def test_the_old_values_are_right_in_second_order_and_in_memory_of_any_order():
+    x = tc.tensor(np.arange(24.0).reshape(2, 3, 4), requires_grad=True)
+    for h in (x * 2.0, (x.transpose(2, 0, 1) * 2.0).transpose(1, 2, 0) * 1.0):
+        y = h.exp().log() ** 3 + h[:, ::2, ::-1].sum() * h * h
+        expected = tc.grad(tc.grad(y.sum(), x, create_graph=True)[0].sum(), x, retain_graph=True)[0].tolist()
+        h[...] = -1.0
+        found = tc.grad(tc.grad(y.sum(), x, create_graph=True)[0].sum(), x)[0]
+        np.testing.assert_array_equal(found.data, expected)
+
+
+def test_a_constant_written_while_recording_is_remembered_too():
+    x, c = leaf(1.0, 2.0), tc.tensor(np.array([3.0, 4.0]))
+    y = (x * c).sum()
+    c += 1.0
+    y.backward()
+    assert x.grad.tolist() == [3.0, 4.0]
+
+
+def test_a_write_under_no_grad_after_a_recorded_one_is_still_refused():
+    x = leaf(1.0, 2.0)
+    h = x * 3.0
+    before = h * h
+    with tc.no_grad():
+        h += 1.0
+    h = h.detach()
+    h += x
+    after = h * h
+    with pytest.raises(tc.TapeError, match="'add' in place"):
+        before.sum().backward()
+    tc.grad(after.sum(), x, retain_graph=True)
+    h.data -= 1.0
+    with pytest.raises(tc.TapeError, match=r"an update of \.data"):
+        after.sum().backward()
+
+
+def test_old_values_die_with_those_who_need_them():
+    x = leaf(1.0, 2.0)
+    h = x * 3.0
+    h += 1.0  # nobody saved h
+    assert not memory._pasts
+    y = h * h
+    h += 1.0
+    assert len(memory._pasts) == 1
+    y.sum().backward()  # frees what it saved
+    h += 1.0
+    assert not memory._pasts
+    y = h * h
+    h += 1.0
+    del h, y
+    assert not memory._pasts
+
+
+def test_old_values_of_many_writes_are_bounded():
+    array = np.ones(2)
+    buffer, x = tc.tensor(array), leaf(1.0, 2.0)
+    first = (x * buffer).sum()
+    for _ in range(100):
+        buffer += 1.0
+    assert len(next(iter(memory._pasts.values()))) == memory._PASTS_KEPT
+    with pytest.raises(tc.TapeError, match="mul: 'b'"):
+        first.backward()
 
 
 def test_item_assignment_is_recorded():
@@ -208,8 +279,8 @@ def test_two_arrays_over_one_foreign_buffer_are_one_memory():
 
 
 def test_the_table_of_writes_forgets_memory_that_died():
-    before = len(tape._writes)
+    before = len(memory._writes)
     for _ in range(100):
         a = tc.tensor(np.zeros(2))
         a += 1.0
-    assert len(tape._writes) <= before + 1
+    assert len(memory._writes) <= before + 1

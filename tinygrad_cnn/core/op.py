@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cnn.core import sources, tape
+from tinygrad_cnn.core import memory, sources, tape
 from tinygrad_cnn.core.operators import OPS
 from tinygrad_cnn.core.reconnecting import Reconnected
 from tinygrad_cnn.core.rules import Plan, Rule, Signature, parse_rules
@@ -115,10 +115,10 @@ class Op:
                 if place is None:
                     if arg._requires_grad:
                         place = arg
-                    if tape._recorded:
-                        tape.check_input(self, position, array, None)
-                elif place.seq < tape.last_write:
-                    tape.check_input(self, position, array, place)
+                    if memory.recorded_writes:
+                        memory.check_input(self, position, array, None)
+                elif place.seq < memory.last_write:
+                    memory.check_input(self, position, array, place)
                 arrays.append(array)
                 places.append(place)
                 if place is not None:
@@ -167,8 +167,8 @@ class Op:
         for array in arrays:
             shares = shares or array is out
         if shares:
-            memory = tape.owner(out)
-            node.is_view = any(isinstance(a, np.ndarray) and tape.owner(a) is memory for a in arrays)
+            place = memory.owner(out)
+            node.is_view = any(isinstance(a, np.ndarray) and memory.owner(a) is place for a in arrays)
         return node
 
     def _unpacked(self, returned: Any) -> tuple[Any, ...]:

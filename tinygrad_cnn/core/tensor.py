@@ -9,9 +9,9 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tinygrad_cnn.core import gradients, numpy_protocols, tape
+from tinygrad_cnn.core import gradients, memory, numpy_protocols, writing
 from tinygrad_cnn.core.operators import OPS, Operators
-from tinygrad_cnn.core.tape import STATE, Node
+from tinygrad_cnn.core.tape import Node
 from tinygrad_cnn.errors import ShapeError, TapeError
 
 _default_dtype: np.dtype[Any] = np.dtype("float32")
@@ -93,7 +93,7 @@ class Tensor(Operators):
     @data.setter
     def data(self, value: Any) -> None:
         if value is self._data:  # how Python ends `x.data -= a`
-            tape.written(value, "an update of .data")
+            memory.written(value, "an update of .data")
             return
         array = value._data if isinstance(value, Tensor) else np.asarray(value)
         if self._node is not None and (array.shape, array.dtype) != (self.shape, self.dtype):
@@ -104,7 +104,7 @@ class Tensor(Operators):
         if self._requires_grad and array.dtype.kind != "f":
             raise TypeError(f"data: a Tensor that requires grad needs a floating dtype, got {array.dtype}")
         self._data = array
-        self._rebound = tape.tick()
+        self._rebound = memory.tick()
 
     @property
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]  # declared as an attribute for the mixin
@@ -276,46 +276,8 @@ class Tensor(Operators):
             raise TapeError("register_hook: this Tensor requires no gradient, so the hook would never be called")
         return gradients.register_hook(self, hook)
 
-    # ---- writing in place ----
-
     def _write(self, name: str, *args: Any, **options: Any) -> Tensor:
-        """Compute an op of this Tensor and write the result over its array; recorded if a gradient is wanted."""
-        op = OPS[name]
-        wanted = self.requires_grad or any(isinstance(a, Tensor) and a.requires_grad for a in args)
-        if not (wanted and STATE.get().grad):
-            with tape.no_grad():
-                self._store(name, op(self, *args, **options)._data)
-            tape.written(self._data, f"{name!r} in place")
-            return self
-        if self._node is None and self._requires_grad:
-            raise TapeError(
-                f"{name} in place: this leaf of shape {self.shape} requires grad and would lose its value; write under "
-                "tc.no_grad(), or compute a new Tensor"
-            )
-        if self._node is not None and self._node.is_view:
-            raise TapeError(
-                f"{name} in place: this Tensor of shape {self.shape} is a view made by {self._node.op.name!r}, and the "
-                "Tensor it looks at would change unseen; use x.clone() first"
-            )
-        out = op(self, *args, **options)
-        node = out._node
-        assert node is not None  # a gradient was wanted
-        memory = tape.owner(self._data)
-        node.saved = tuple(_rescued(value, memory) for value in node.saved or ())
-        self._store(name, out._data)
-        node.seq, node.dtype, node.is_view = tape.tick(), self.dtype, False
-        tape.written_on_tape(self._data, f"{name!r} in place", node.seq)
-        self._node = node
-        return self
-
-    def _store(self, name: str, result: np.ndarray) -> None:
-        if result.shape != self.shape:
-            raise ShapeError(f"{name} in place: the result has shape {result.shape}, the Tensor {self.shape}")
-        if not np.can_cast(result.dtype, self.dtype, "same_kind"):
-            raise TypeError(f"{name} in place: the result is {result.dtype}, which does not fit into {self.dtype}")
-        if not self._data.flags.writeable:
-            raise ValueError(f"{name} in place: the Tensor's memory is read-only; write into a copy, x.clone()")
-        np.copyto(self._data, result, casting="same_kind")
+        return writing.write(self, name, args, options)
 
     # ---- NumPy, copying ----
 
@@ -436,12 +398,3 @@ def _holds_numpy(data: Any) -> bool:
     while isinstance(data, list | tuple) and data:
         data = data[0]
     return isinstance(data, np.ndarray | np.generic)
-
-
-def _rescued(value: Any, memory: Any) -> Any:
-    """A saved array that is about to be overwritten, copied."""
-    if isinstance(value, tuple):
-        return tuple(_rescued(v, memory) for v in value)
-    if isinstance(value, np.ndarray) and tape.owner(value) is memory:
-        return value.copy("K")
-    return value
