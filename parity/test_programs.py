@@ -1,4 +1,5 @@
-"""Random programs beside PyTorch: fan-out, views, in-place operations, detach, writes under no_grad.
+"""Random programs beside PyTorch: fan-out, views, in-place operations, detach, writes under no_grad, hooks, gradients
+of gradients as variables.
 
 The law: whenever a program of ours runs, its numbers are right. Ours may refuse with TapeError where PyTorch goes on.
 Where PyTorch refuses and ours goes on, the judge is PyTorch running the same program without any memory: every
@@ -19,11 +20,14 @@ import torch
 import tinygrad_cnn as tc
 from parity.agreement import pick
 
-PROGRAMS = 500  # per test
+PROGRAMS = 1250  # per test
 SHAPES = [(), (3,), (2, 3), (2, 1), (1, 3), (3, 3), (2, 1, 3)]
 LARGE = 50.0
 KINDS = ["unary", "rows", "binary", "view", "in place", "no_grad"] * 4
-KINDS += ["assign", "backward", "data"] * 2 + ["new data"]
+KINDS += ["assign", "backward", "data", "gradient", "hook"] * 2 + ["retain", "new data", "free"]
+
+# A second gradient passes a hook on what an operation saved of its own output: there both libraries save the same.
+SAVED_ALIKE = {"add", "sub", "mul", "sum", "mean", "exp", "tanh", "sigmoid", "clone", "reshape", "transpose", "getitem"}
 
 Call = Callable[..., Any]
 
@@ -91,6 +95,8 @@ class Program:
         self.rng = rng
         self.text: list[str] = []  # what has been run
         self.refused = 0
+        self.hooked: set[int] = set()
+        self.retaining: set[int] = set()
         self.ours: list[tc.Tensor] = []
         self.theirs: list[torch.Tensor] | None = []
         self.pure: list[torch.Tensor] | None = []
@@ -118,8 +124,12 @@ class Program:
         elif kind == "binary":
             j = self._partner(i, lambda a, b: _broadcast(a, b) is not None)
             self._compute(BINARY, i, j)
-        elif kind == "backward":
-            self._backward(i)
+        elif kind in ("backward", "free"):
+            self._backward(i, keep=kind == "backward")
+        elif kind == "gradient":
+            self._gradient(i)
+        elif kind in ("hook", "retain"):
+            self._listen(kind, i)
         else:
             self._overwrite(kind, i, rows)
 
@@ -197,7 +207,7 @@ class Program:
         if self.pure is None:
             return
         if taped:
-            self.pure[i] = self.places[i] = renew(self.pure[i], self.pure[j])
+            self._renew_place(i, renew(self.pure[i], self.pure[j]))
         for k, (x, old) in enumerate(zip(self.ours, before, strict=True)):
             if np.array_equal(x.data, old) or (taped and k == i):
                 continue
@@ -207,18 +217,75 @@ class Program:
             # The value alone changes; the place in the graph stays.
             self.pure[k] = self.pure[k] - self.pure[k].detach() + torch.tensor(x.data)
 
-    def _backward(self, i: int) -> None:
+    def _renew_place(self, i: int, new: torch.Tensor) -> None:
+        """A recorded write: hooks stay with the old value, `.grad` and the wish to retain it go with the variable."""
+        assert self.pure is not None
+        self.hooked.discard(i)
+        if i in self.retaining:
+            new.retain_grad()
+            new.grad = self.places[i].grad
+        self.pure[i] = self.places[i] = new
+
+    def _backward(self, i: int, *, keep: bool) -> None:
         """Between the steps, into the leaves' .grad."""
         if not self.ours[i].requires_grad:
             return
-        try:
-            (self.ours[i] ** 2).sum().backward(retain_graph=True)
-        except tc.TapeError:
+        if self._try_ours(lambda: [(self.ours[i] ** 2).sum().backward(retain_graph=keep)]) is None:
+            self.pure = self.pure if keep else None  # freed in part; and so below
+            self.theirs = self.theirs if keep else None
             return
-        self.text.append(f"backward from v{i}")
-        self._try_theirs(lambda ts: (ts[i] ** 2).sum().backward(retain_graph=True))
+        self.text.append(f"backward from v{i}{'' if keep else ', which frees'}")
+        self._try_theirs(lambda ts: (ts[i] ** 2).sum().backward(retain_graph=keep))
         if self.pure is not None:
-            (self.pure[i] ** 2).sum().backward(retain_graph=True)
+            try:
+                (self.pure[i] ** 2).sum().backward(retain_graph=keep)
+            except RuntimeError:  # an earlier one freed more there than here
+                self.pure = None
+
+    def _gradient(self, i: int) -> None:
+        """The gradient of one leaf as a new variable, itself on the tape."""
+        k = pick(self.rng, [k for k, x in enumerate(self.ours) if x.is_leaf and x.requires_grad])
+        if not self.ours[i].requires_grad:
+            return
+
+        def of(loss: Any, leaf: Any, grad: Call) -> Any:
+            return grad((loss**2).sum(), leaf, create_graph=True, allow_unused=True)[0]
+
+        here = self._try_ours(lambda: of(self.ours[i], self.ours[k], tc.grad))
+        if here is None:
+            return
+        there = self._try_theirs(lambda ts: self._touching_no_grad(lambda: of(ts[i], ts[k], torch.autograd.grad)))
+        self.text.append(f"v{len(self.ours)} = the gradient of v{i} in v{k}")
+        self.ours.append(here)
+        if self.theirs is not None:
+            self.theirs.append(torch.zeros(here.shape, dtype=torch.float64) if there is None else there)
+        if self.pure is not None:
+            try:
+                loss, leaf = self.pure[i], self.places[k]
+                pure = self._touching_no_grad(lambda: of(loss, leaf, torch.autograd.grad))
+            except RuntimeError:
+                self.pure = None
+                return
+            self.pure.append(torch.zeros(here.shape, dtype=torch.float64) if pure is None else pure)
+            self.places.append(self.pure[-1])
+
+    def _listen(self, kind: str, i: int) -> None:
+        """A hook that replaces the gradient, or a computed variable that retains its own."""
+        x = self.ours[i]
+        if not x.requires_grad or self._try_ours(x.clone) is None or (kind == "retain" and x.is_leaf):
+            return
+        if kind == "hook" and x.grad_fn is not None and x.grad_fn.op.name not in SAVED_ALIKE:
+            return
+        factor = pick(self.rng, [-1.0, 0.5, 2.0])
+        listen: Call = (
+            (lambda x: x.register_hook(lambda g: g * factor)) if kind == "hook" else lambda x: x.retain_grad()
+        )
+        self.text.append(f"{kind} on v{i}" + (f", times {factor}" if kind == "hook" else ""))
+        (self.hooked if kind == "hook" else self.retaining).add(i)
+        listen(self.ours[i])
+        self._try_theirs(lambda ts: listen(ts[i]))
+        if self.pure is not None and self.places[i].requires_grad:
+            listen(self.places[i])
 
     def _try_ours(self, call: Call) -> Any:
         """None if ours refuses; then nothing has changed, and the step is left out."""
@@ -252,7 +319,8 @@ class Program:
         # Not of what was overwritten under a variable that now stands for nothing: ours refuses to compute with it.
         usable = [i for i, x in enumerate(self.ours) if x.requires_grad and self._try_ours(x.clone) is not None]
         chosen = [i for i in usable if self.rng.random() < 0.4 or i > len(self.ours) - 3]
-        inputs = [i for i in usable if self.ours[i].is_leaf or self.rng.random() < 0.3]
+        # What PyTorch gives for a hooked variable is what its hooks got, or left, as others are asked for or not.
+        inputs = [i for i in usable if self.ours[i].is_leaf or (self.rng.random() < 0.3 and i not in self.hooked)]
         outcome: Counter[str] = Counter()
         judges = {"PyTorch": (self.theirs, self.theirs), "PyTorch without memory": (self.pure, self.places)}
         for name, (ts, _) in judges.items():
@@ -264,8 +332,8 @@ class Program:
         # How a second gradient passes through the others depends on what each library saved.
         leaves = [i for i in inputs if self.ours[i].is_leaf]
         for what, ours, theirs, wanted in (
-            ("first order", _our_first, _their_first, inputs),
-            ("second order", _our_second, _their_second, leaves),
+            ("first order", _our_first, self._their_first, inputs),
+            ("second order", _our_second, self._their_second, leaves),
             ("accumulated", self._our_accumulated, self._their_accumulated, leaves),
         ):
             if not wanted:
@@ -289,14 +357,33 @@ class Program:
             outcome[f"{what}, one judge"] += heard == 1
         return outcome
 
+    def _their_first(self, loss: torch.Tensor, inputs: list[torch.Tensor]) -> list[Any]:
+        return self._touching_no_grad(lambda: _their_first(loss, inputs))
+
+    def _their_second(self, loss: torch.Tensor, inputs: list[torch.Tensor]) -> list[Any]:
+        return self._touching_no_grad(lambda: _their_second(loss, inputs))
+
+    def _touching_no_grad(self, call: Call) -> Any:
+        """PyTorch's `grad` adds to the `.grad` of whoever retains it; ours does not."""
+        retaining = [side[i] for side in (self.theirs, self.places) for i in self.retaining if side is not None]
+        before = [t.grad for t in retaining]
+        try:
+            return call()
+        finally:
+            for t, g in zip(retaining, before, strict=True):
+                t.grad = g
+
     def _our_accumulated(self, loss: tc.Tensor, inputs: list[tc.Tensor]) -> list[Any]:
         loss.backward()
-        return [None if x.grad is None else x.grad.data for x, _, _ in self.leaves]
+        listening = [x for x, _, _ in self.leaves] + [self.ours[i] for i in sorted(self.retaining)]
+        return [None if x.grad is None else x.grad.data for x in listening]
 
     def _their_accumulated(self, loss: torch.Tensor, inputs: list[torch.Tensor]) -> list[Any]:
         loss.backward(retain_graph=True)
         side = 1 if any(t is leaf for t in inputs for _, leaf, _ in self.leaves) else 2
-        return [None if leaves[side].grad is None else leaves[side].grad.detach().numpy() for leaves in self.leaves]
+        variables = (self.theirs if side == 1 else self.places) or []
+        listening = [leaves[side] for leaves in self.leaves] + [variables[i] for i in sorted(self.retaining)]
+        return [None if t.grad is None else t.grad.detach().numpy() for t in listening]
 
 
 def _on_data(write: Call) -> Call:

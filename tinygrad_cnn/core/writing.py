@@ -12,6 +12,7 @@ from tinygrad_cnn.core.operators import OPS, Operators
 from tinygrad_cnn.errors import ShapeError, TapeError
 
 if TYPE_CHECKING:
+    from tinygrad_cnn.core.tape import Node
     from tinygrad_cnn.core.tensor import Tensor
 
 
@@ -40,6 +41,7 @@ def write(tensor: Tensor, name: str, args: tuple[Any, ...], options: dict[str, A
     else:
         node.seq, node.dtype, node.is_view = memory.tick(), tensor.dtype, False
         memory.written_on_tape(tensor._data, f"{name!r} in place", node.seq)
+        _take_along_retained_gradient(tensor, node)
         tensor._node = node
     return tensor
 
@@ -65,6 +67,13 @@ def _refuse_what_does_not_fit(tensor: Tensor, name: str, result: np.ndarray) -> 
         raise TypeError(f"{name} in place: the result is {result.dtype}, which does not fit into {tensor.dtype}")
     if not tensor._data.flags.writeable:
         raise ValueError(f"{name} in place: the Tensor's memory is read-only; write into a copy, x.clone()")
+
+
+def _take_along_retained_gradient(tensor: Tensor, node: Node) -> None:
+    """Hooks stay with the old value; `.grad` belongs to the Tensor, whatever it holds."""
+    old = tensor._node
+    if old is not None and old.retained is not None and old.retained() is tensor:
+        node.retained, old.retained = old.retained, None
 
 
 def _rescued(value: Any, place: Any) -> Any:
