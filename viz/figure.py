@@ -111,6 +111,12 @@ class Figure(Picture):
         """A table with bars, for terminals; needs no engine."""
         return tables.table_of(self.diagram, self.facts(), self.banner())
 
+    def html(self) -> str:
+        """A self-contained page to touch: pan, zoom, search, cards, both levels, and the same as a table."""
+        from viz.page import page_of
+
+        return page_of(self)
+
     def json(self) -> str:
         """The trace behind the picture; `Trace.from_json` reads it."""
         return self.trace.to_json()

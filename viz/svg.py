@@ -6,9 +6,10 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping
+from functools import cache
 
 from viz.markup import esc
-from viz.palette import DARK, LIGHT, Theme, dark_twins
+from viz.palette import DARK, LIGHT, Theme, dark_twins, flow_colour
 
 _IMAGE = re.compile(r'(xlink:href|href)="([^"]+\.png)"')
 _OPEN = re.compile(r"<svg\b[^>]*>")
@@ -89,22 +90,22 @@ def _data_uri(data: bytes) -> str:
 
 
 def _follow_the_reader(body: str, prefix: str) -> str:
-    """A stylesheet that swaps each light colour in use for its dark twin; colours of the ramp are in between."""
+    """A stylesheet that swaps each light colour in use for its dark twin, if the reader prefers dark."""
+    return f"<style>@media (prefers-color-scheme: dark){{{dark_rules(body, f'#{prefix}')}}}</style>"
+
+
+def dark_rules(body: str, scope: str) -> str:
+    """CSS that swaps each light colour in use for its dark twin; colours of the ramp are in between."""
     twins = {light.lower(): dark for light, dark in dark_twins().items()}
-    rules = []
+    rules = [f'{scope} [fill="white"]{{fill:{DARK.page}}}']
     for colour in sorted(set(_COLOUR.findall(body))):
-        dark = twins.get(colour) or _ramp_twin(colour)
+        dark = twins.get(colour) or _ramp_twins().get(colour)
         if dark:
-            rules.append(f'#{prefix} [fill="{colour}"]{{fill:{dark}}}#{prefix} [stroke="{colour}"]{{stroke:{dark}}}')
-    white = f'#{prefix} [fill="white"]{{fill:{DARK.page}}}'
-    return f"<style>@media (prefers-color-scheme: dark){{{white}{''.join(rules)}}}</style>"
+            rules.append(f'{scope} [fill="{colour}"]{{fill:{dark}}}{scope} [stroke="{colour}"]{{stroke:{dark}}}')
+    return "".join(rules)
 
 
-def _ramp_twin(colour: str) -> str | None:
-    """The dark ramp's colour at the place where the light ramp has this one."""
-    from viz.palette import flow_colour
-
-    for step in range(-300, 301):
-        if flow_colour(step / 100, LIGHT).lower() == colour:
-            return flow_colour(step / 100, DARK)
-    return None
+@cache
+def _ramp_twins() -> dict[str, str]:
+    """The dark ramp's colours by those of the light ramp at the same place."""
+    return {flow_colour(step / 100, LIGHT).lower(): flow_colour(step / 100, DARK) for step in range(300, -301, -1)}
