@@ -97,6 +97,7 @@ class Program:
         self.refused = 0
         self.hooked: set[int] = set()
         self.retaining: set[int] = set()
+        self.has_gradients = False  # among the variables
         self.ours: list[tc.Tensor] = []
         self.theirs: list[torch.Tensor] | None = []
         self.pure: list[torch.Tensor] | None = []
@@ -215,7 +216,7 @@ class Program:
                 self.pure = None
                 return
             # The value alone changes; the place in the graph stays.
-            self.pure[k] = self.pure[k] - self.pure[k].detach() + torch.tensor(x.data)
+            self.pure[k] = self.pure[k] - self.pure[k].detach() + torch.tensor(x.data.copy())
 
     def _renew_place(self, i: int, new: torch.Tensor) -> None:
         """A recorded write: hooks stay with the old value, `.grad` and the wish to retain it go with the variable."""
@@ -255,6 +256,7 @@ class Program:
         if here is None:
             return
         there = self._try_theirs(lambda ts: self._touching_no_grad(lambda: of(ts[i], ts[k], torch.autograd.grad)))
+        self.has_gradients = True
         self.text.append(f"v{len(self.ours)} = the gradient of v{i} in v{k}")
         self.ours.append(here)
         if self.theirs is not None:
@@ -319,17 +321,19 @@ class Program:
         # Not of what was overwritten under a variable that now stands for nothing: ours refuses to compute with it.
         usable = [i for i, x in enumerate(self.ours) if x.requires_grad and self._try_ours(x.clone) is not None]
         chosen = [i for i in usable if self.rng.random() < 0.4 or i > len(self.ours) - 3]
-        # What PyTorch gives for a hooked variable is what its hooks got, or left, as others are asked for or not.
-        inputs = [i for i in usable if self.ours[i].is_leaf or (self.rng.random() < 0.3 and i not in self.hooked)]
+        # What PyTorch gives for a hooked variable is what its hooks got, or left, as others are asked for or not; and
+        # how a second gradient passes through a computed one depends on what each library saved.
+        judged = [i for i in usable if i not in self.hooked and not self.has_gradients]
+        inputs = [i for i in usable if self.ours[i].is_leaf or (self.rng.random() < 0.3 and i in judged)]
+        self.retaining &= set(judged)
         outcome: Counter[str] = Counter()
-        judges = {"PyTorch": (self.theirs, self.theirs), "PyTorch without memory": (self.pure, self.places)}
-        for name, (ts, _) in judges.items():
+        judges = {"PyTorch": (1, self.theirs, self.theirs), "PyTorch without memory": (2, self.pure, self.places)}
+        for name, (_, ts, _) in judges.items():
             if ts is not None:
                 _equal(f"values beside {name}", [x.data for x in self.ours], [t.detach().numpy() for t in ts])
                 outcome[name] += 1
         if not chosen:
             return outcome
-        # How a second gradient passes through the others depends on what each library saved.
         leaves = [i for i in inputs if self.ours[i].is_leaf]
         for what, ours, theirs, wanted in (
             ("first order", _our_first, self._their_first, inputs),
@@ -344,11 +348,11 @@ class Program:
                 outcome["ours refused"] += 1
                 continue
             heard = 0
-            for name, (ts, places) in judges.items():
-                if ts is None:
+            for name, (side, ts, places) in judges.items():
+                if ts is None or places is None:
                     continue
                 try:
-                    expected = theirs(_loss(ts, chosen), [places[i] for i in wanted])
+                    expected = theirs(_loss(ts, chosen), wanted, side, places)
                 except RuntimeError:
                     continue
                 _equal(f"{what} beside {name}", found, expected)
@@ -357,11 +361,11 @@ class Program:
             outcome[f"{what}, one judge"] += heard == 1
         return outcome
 
-    def _their_first(self, loss: torch.Tensor, inputs: list[torch.Tensor]) -> list[Any]:
-        return self._touching_no_grad(lambda: _their_first(loss, inputs))
+    def _their_first(self, loss: torch.Tensor, wanted: list[int], side: int, places: list[torch.Tensor]) -> list[Any]:
+        return self._touching_no_grad(lambda: _their_first(loss, [places[i] for i in wanted]))
 
-    def _their_second(self, loss: torch.Tensor, inputs: list[torch.Tensor]) -> list[Any]:
-        return self._touching_no_grad(lambda: _their_second(loss, inputs))
+    def _their_second(self, loss: torch.Tensor, wanted: list[int], side: int, places: list[torch.Tensor]) -> list[Any]:
+        return self._touching_no_grad(lambda: _their_second(loss, [places[i] for i in wanted]))
 
     def _touching_no_grad(self, call: Call) -> Any:
         """PyTorch's `grad` adds to the `.grad` of whoever retains it; ours does not."""
@@ -378,11 +382,11 @@ class Program:
         listening = [x for x, _, _ in self.leaves] + [self.ours[i] for i in sorted(self.retaining)]
         return [None if x.grad is None else x.grad.data for x in listening]
 
-    def _their_accumulated(self, loss: torch.Tensor, inputs: list[torch.Tensor]) -> list[Any]:
+    def _their_accumulated(
+        self, loss: torch.Tensor, wanted: list[int], side: int, places: list[torch.Tensor]
+    ) -> list[Any]:
         loss.backward(retain_graph=True)
-        side = 1 if any(t is leaf for t in inputs for _, leaf, _ in self.leaves) else 2
-        variables = (self.theirs if side == 1 else self.places) or []
-        listening = [leaves[side] for leaves in self.leaves] + [variables[i] for i in sorted(self.retaining)]
+        listening = [leaves[side] for leaves in self.leaves] + [places[i] for i in sorted(self.retaining)]
         return [None if t.grad is None else t.grad.detach().numpy() for t in listening]
 
 
@@ -401,7 +405,7 @@ def _on_data(write: Call) -> Call:
 
 def _as_new_data(renew: Call) -> Call:
     def as_new_data(a: tc.Tensor, b: tc.Tensor) -> tc.Tensor:
-        a.data = renew(torch.tensor(a.data), torch.tensor(b.data)).numpy()
+        a.data = renew(torch.tensor(a.data.copy()), torch.tensor(b.data.copy())).numpy()
         return a
 
     return as_new_data

@@ -1,6 +1,7 @@
 """The walk: each node once, newest first, any depth, nothing left behind."""
 
 import gc
+import re
 import weakref
 
 import numpy as np
@@ -275,6 +276,89 @@ def test_hooks_on_leaf_and_intermediate():
     handle.remove()
     y.backward()
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+@pytest.mark.parametrize("place", ["leaf", "between"])
+def test_a_hook_that_raises_leaves_all_as_it_was(place, create_graph):
+    def hook(g):
+        raise KeyError("mine")
+
+    a, b = leaf(), leaf()
+    (a * b).sum().backward()
+    before = [a.grad, b.grad]
+    h = a * b
+    h.retain_grad()
+    handle = (b if place == "leaf" else h).register_hook(hook)
+    loss = h.sum()
+    for attempt in (lambda: loss.backward(retain_graph=True, create_graph=create_graph),
+                    lambda: tc.grad(loss, [a, b], retain_graph=True, create_graph=create_graph)):  # fmt: skip
+        with pytest.raises(KeyError, match="mine") as caught:
+            attempt()
+        whose = r"a leaf of shape \(2,\)" if place == "leaf" else r"<mul -> \(2,\) float64>"
+        assert re.fullmatch(f"in a hook on the gradient of {whose}", caught.value.__notes__[0])
+        assert caught.value.__notes__[1:] == ["backward stopped here: no .grad has changed"]
+        assert [a.grad, b.grad] == before
+        assert tc.is_grad_enabled()
+    handle.remove()
+    loss.backward()  # the graph was kept: once more
+    np.testing.assert_array_equal(a.grad.data, 2 * b.data)
+    np.testing.assert_array_equal(h.grad.data, [1, 1])
+
+
+def test_after_a_hook_has_raised_a_graph_that_was_not_kept_is_gone():
+    def hook(g):
+        raise KeyError
+
+    a = leaf()
+    handle = a.register_hook(hook)
+    loss = (a * a).sum()
+    with pytest.raises(KeyError) as caught:
+        loss.backward()
+    assert "part of the graph is freed, so compute the output again" in caught.value.__notes__[-1]
+    handle.remove()
+    with pytest.raises(tc.TapeError, match="was freed by an earlier backward"):
+        loss.backward()
+    assert a.grad is None
+
+
+def test_a_total_that_can_not_be_formed_leaves_all_as_it_was():
+    a, b = leaf([1.0]), leaf([1.0])
+    a.grad, b.grad = np.array([1.0]), np.array([1e308])
+    with tc.detect_anomaly(), pytest.raises(FloatingPointError, match="add"):
+        (a + b * 1.7e308).sum().backward(create_graph=True)  # b's gradient overflows when it is added
+    assert (a.grad.item(), b.grad.item()) == (1.0, 1e308)
+
+
+def test_an_input_that_also_retains_its_gradient_gets_it_once():
+    x = leaf()
+    h = x * 2
+    h.retain_grad()
+    (h * h).sum().backward(inputs=[h])
+    assert h.grad.tolist() == [4.0, 8.0]
+    (x * x).sum().backward(inputs=[x, x])
+    assert x.grad.tolist() == [2.0, 4.0]
+
+
+def test_gradients_are_arrays_also_of_numbers():
+    x = tc.tensor(2.0, requires_grad=True)
+    for total in (4.0, 8.0):
+        (x * x).backward()
+        assert type(x.grad.data) is np.ndarray
+        assert x.grad.item() == total
+    x.grad.data[...] = 0.0
+
+
+def test_a_retained_gradient_is_the_tensors_whatever_was_written_into_it():
+    x = leaf()
+    h = x * 2
+    h.retain_grad()
+    seen = []
+    h.register_hook(lambda g: seen.append(g.tolist()))  # of the old value
+    h *= 3
+    (h * h).sum().backward()
+    assert h.grad.tolist() == [12.0, 24.0]
+    assert seen == [[36.0, 72.0]]
 
 
 def test_observer_sees_each_gradient_before_it_is_summed():

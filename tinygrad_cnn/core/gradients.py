@@ -33,7 +33,11 @@ def backward(
     keep = create_graph if retain_graph is None else retain_graph
     with np.errstate(all="ignore"):  # inf and NaN are results here, not events
         roots = [_root("backward", output, gradient, create_graph)]
-        _accumulate(roots, targets, wanted, keep, create_graph)
+        try:
+            _accumulate(roots, targets, wanted, keep, create_graph)
+        except Exception as error:
+            _explain_what_is_left(error, keep)
+            raise
 
 
 def _accumulate(
@@ -44,13 +48,13 @@ def _accumulate(
     create_graph: bool,
 ) -> None:
     found = tape.walk(roots, wanted=wanted, keep=keep, create=create_graph)
-    destinations: list[tuple[Tensor, Any]] = list(found.retained)
     if targets is None:
-        destinations += found.places.items()
+        reached = dict(found.places)
     else:
-        destinations += [(t, found.places[p]) for t, p in zip(targets, wanted or (), strict=True) if p in found.places]
-    leaf_gradients = [(t, _hooked(t, g, create_graph) if t._node is None else g) for t, g in destinations]
-    del found, destinations
+        reached = {t: found.places[p] for t, p in zip(targets, wanted or (), strict=True) if p in found.places}
+    reached.update(found.retained)  # one that is also a target gets its gradient once
+    leaf_gradients = [(t, _hooked(t, g, create_graph) if t._node is None else g) for t, g in reached.items()]
+    del found, reached
     _commit(leaf_gradients, create_graph)
 
 
@@ -84,7 +88,14 @@ def grad(
     places = [_place("grad", x) for x in xs]
     roots = [_root("grad", y, w, create_graph) for y, w in zip(ys, weights, strict=True)]
     with np.errstate(all="ignore"):
-        found = tape.walk(roots, wanted=places, keep=keep, create=create_graph).places
+        try:
+            found = tape.walk(roots, wanted=places, keep=keep, create=create_graph).places
+            for place in list(found):
+                if type(place) is not tape.Node and place._hooks:
+                    found[place] = _hooked(place, found[place], create_graph)
+        except Exception as error:
+            _explain_what_is_left(error, keep)
+            raise
     missing = [i for i, place in enumerate(places) if place not in found]
     if missing and not allow_unused:
         listed = ", ".join(f"inputs[{i}]" + (f" ({xs[i].name!r})" if xs[i].name else "") for i in missing)
@@ -96,8 +107,6 @@ def grad(
     taken: set[int] = set()
     for x, place in zip(xs, places, strict=True):
         g = found.get(place)
-        if g is not None and x._node is None:
-            g = _hooked(x, g, create_graph)
         if g is not None and not create_graph:
             # The same input listed twice gets two arrays; memory is never shared with anybody else's.
             g = x._wrap(_copied(g, x.data) if id(g) in taken else _owned(g, x.data, 2), None)
@@ -213,7 +222,14 @@ def _hooked(leaf: Tensor, g: Any, create: bool) -> Any:
     if not leaf._hooks:
         return g
     with tape.enable_grad() if create else tape.no_grad():
-        return tape.run_hooks(leaf._hooks, g)
+        return tape.run_hooks(leaf._hooks, g, leaf)
+
+
+def _explain_what_is_left(error: Exception, keep: bool) -> None:
+    """After an exception in a rule or hook; a TapeError speaks for itself."""
+    if not isinstance(error, TapeError):
+        freed = "" if keep else "; part of the graph is freed, so compute the output again before the next backward"
+        error.add_note(f"backward stopped here: no .grad has changed{freed}")
 
 
 def _commit(gradients: list[tuple[Tensor, Any]], create: bool) -> None:
@@ -223,12 +239,9 @@ def _commit(gradients: list[tuple[Tensor, Any]], create: bool) -> None:
         tensor, g = gradients.pop()
         ready.append((tensor, g if create else _owned(g, tensor.data, 1)))
     with _lock:
-        for tensor, g in ready:
-            old = tensor._grad
-            if create:
-                tensor._grad = g if old is None else old + g
-            else:
-                tensor._grad = tensor._wrap(g if old is None else old.data + g, None)
+        totals = [g if t._grad is None else (t._grad if create else t._grad._data) + g for t, g in ready]
+        for (tensor, _), total in zip(ready, totals, strict=True):
+            tensor._grad = total if create else tensor._wrap(np.asarray(total), None)  # 0-d sums are scalars
 
 
 def _owned(g: Any, like: np.ndarray, references: int) -> np.ndarray:

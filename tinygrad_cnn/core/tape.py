@@ -139,7 +139,7 @@ def walk(
             node = heappop(heap)[1]
             g = pending.pop(node)
             if node.hooks and hooks:
-                g = run_hooks(node.hooks, g)
+                g = run_hooks(node.hooks, g, node)
             if node.retained is not None and (tensor := node.retained()) is not None:
                 retained.append((tensor, g))
             if targets is not None and node in targets:
@@ -166,10 +166,15 @@ def walk(
         STATE.set(state)
 
 
-def run_hooks(hooks: Iterable[Callable[[Any], Any]], g: Any) -> Any:
+def run_hooks(hooks: Iterable[Callable[[Any], Any]], g: Any, place: Place) -> Any:
     """Each hook may replace the gradient; None keeps it."""
     for hook in tuple(hooks):
-        replaced = hook(g)
+        try:
+            replaced = hook(g)
+        except Exception as error:
+            whose = place if type(place) is Node else f"a leaf of shape {place.shape}"
+            error.add_note(f"in a hook on the gradient of {whose}")
+            raise
         g = g if replaced is None else replaced
     return g
 
