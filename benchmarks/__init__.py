@@ -1,0 +1,1 @@
+"""How long a training step takes, next to the libraries that users would take instead."""
