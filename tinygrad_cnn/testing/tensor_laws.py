@@ -17,6 +17,8 @@ from tinygrad_cnn.testing.tensor_subjects import TensorSubject
 
 TensorLaw = Callable[[LawEnv, TensorSubject], None]
 
+_USES = 9  # engines were right for two uses of a tensor, and wrong for more
+
 
 def recorded(env: LawEnv, subject: TensorSubject) -> None:
     """A recorded backward pass (the vjp on Tensors) gives what the unrecorded one gives (`fast`, or it on arrays)."""
@@ -90,16 +92,16 @@ def saved(env: LawEnv, subject: TensorSubject) -> None:
 
 
 def fanout(env: LawEnv, subject: TensorSubject) -> None:
-    """G5: the gradients of f(x) twice, upstream g and 2g, add up to 3 B(g); two backward calls accumulate 2 B(g)."""
+    """G5: the gradients of f(x), called several times with g, 2g, …, add up; two backward calls accumulate 2 B(g)."""
     g = env.upstream()
     one = subject.grads(env.inputs, g)
-    twice, thrice = (tuple(None if d is None else n * d for d in one) for n in (2, 3))
+    factors = range(1, _USES + 1)
+    twice, added = (tuple(None if d is None else n * d for d in one) for n in (2, sum(factors)))
     leaves = subject.leaves(env.inputs)
-    both = [*subject.outputs(leaves), *subject.outputs(leaves)]
-    weights = np.concatenate([np.ravel(g), 2 * np.ravel(g)])
-    env.compare_grads(
-        "fanout", "f(x) used twice has another gradient", subject.pull(both, leaves, weights), thrice, _slack(env)
-    )
+    outputs = [y for _ in factors for y in subject.outputs(leaves)]
+    weights = np.concatenate([n * np.ravel(g) for n in factors])
+    what = f"f(x) used {_USES} times has another gradient"
+    env.compare_grads("fanout", what, subject.pull(outputs, leaves, weights), added, _slack(env))
     leaves = subject.leaves(env.inputs)
     outputs = subject.outputs(leaves)
     if len(outputs) == 1 and outputs[0].requires_grad:

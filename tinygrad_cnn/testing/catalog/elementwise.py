@@ -74,14 +74,17 @@ for _name, _ref in (
 
 def _where_case(d: Draw) -> OpCase:
     shapes = d.broadcastable(3, min_side=0)
-    return OpCase((d.mask(shapes[0]), d.ints(shapes[1]), d.ints(shapes[2])), {}, d.seed)
+    condition = d.mask(shapes[0])
+    if d.integer(0, 3) == 3:
+        condition = condition.astype(np.uint8) * np.uint8(2)  # any number but 0 counts as true
+    return OpCase((condition, d.ints(shapes[1]), d.ints(shapes[2])), {}, d.seed)
 
 
 register_op(
     "where",
     case=_where_case,
     kind="multilinear",
-    ref=lambda condition, a, b: np.choose(condition.astype(int), [b, a]),
+    ref=lambda condition, a, b: np.choose((condition != 0).astype(int), [b, a]),
     nondiff=(0,),
     errors=refuses_objects("where", 3),
 )

@@ -88,6 +88,8 @@ _EQUATIONS = (
 def _einsum_case(d: Draw) -> OpCase:
     equation = d.choice(_EQUATIONS)
     lengths = {letter: d.integer(1, 3) for letter in "bijk"}
+    if d.integer(0, 3) == 3:
+        lengths = dict.fromkeys(lengths, 2)  # an operand taken for another then keeps the shape
     terms = equation.partition("->")[0].split(",")
     shapes = [tuple(lengths[c] for c in term.replace("...", "b")) for term in terms]
     return OpCase((equation, *(d.ints(shape) for shape in shapes)), {}, d.seed)

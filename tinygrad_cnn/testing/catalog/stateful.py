@@ -32,7 +32,10 @@ def _batch_norm(x: Any, weight: Any, bias: Any, mean: Any, var: Any, **options: 
 def _batch_norm_case(d: Draw) -> OpCase:
     channels = d.integer(1, 3)
     x = d.smooth((d.integer(2, 3), channels, *d.shape(max_dims=2, max_side=3))) + d.choice((0.0, 10.0))
-    parameters = d.smooth((channels,)), d.smooth((channels,)), d.smooth((channels,)), d.positive((channels,))
+    statistics = d.smooth((channels,)), d.positive((channels,))
+    if d.integer(0, 3) == 3:
+        statistics = np.zeros(channels), np.ones(channels)  # those of a module that was not trained yet
+    parameters = d.smooth((channels,)), d.smooth((channels,)), *statistics
     options = {"training": d.boolean(), "momentum": d.choice((0.1, 1.0)), "eps": d.choice((1e-5, 0.1))}
     return OpCase((x, *parameters), options, d.seed)
 
@@ -128,6 +131,8 @@ def mask(env: LawEnv) -> None:
     spread = 6.5 * math.sqrt(ones.size * p * (1 - p))  # a chance of 1e-10
     if abs(kept.sum() - (1 - p) * ones.size) > spread:
         env.fail("mask", f"{kept.sum()} of {ones.size} elements are kept for p = {p}")
+    with tape.replaying():
+        env.compare("mask", "a replay of the call draws another mask", None, _dropout(ones, p, training, seed).data, y)
     x = Tensor(np.zeros(100), requires_grad=True)
     pulled = Tensor(np.ones(100), requires_grad=True)
     for t in (x, pulled):

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cnn.core import gradients, tape
-from tinygrad_cnn.core.tape import Gradients, Node
 from tinygrad_cnn.core.tensor import Tensor
 from tinygrad_cnn.operations import dropout, normalization
 from tinygrad_cnn.random_state import generator
+from tinygrad_cnn.testing.mutants import walking
 from tinygrad_cnn.testing.mutants.bugs_of_values import record_rule
 from tinygrad_cnn.testing.mutants.mutant import Mutant, attribute, elsewhere, historic, record
 from tinygrad_cnn.testing.mutants.rewriting import with_fast_rule, with_gradient
@@ -38,7 +38,7 @@ def _batch_norm() -> Iterator[Mutant]:
     yield historic(
         name, "both statistics taken for constant", "evaluation's rule in training", vjp=_rules(mean=0, var=0)
     )
-    yield historic(name, "statistics saved as constants", "pytorch#4569, tensorflow#14271: double backward",
+    yield historic(name, "statistics saved as constants", "pytorch#4569: double backward, pytorch#198017",
                    aux={"mean": None, "var": None})  # fmt: skip
     yield historic(name, "eps outside the root", "pytorch_geometric#2917", body=_eps_outside)
     yield historic(name, "normalised by the unbiased variance", "tinygrad#807", body=_unbiased)
@@ -102,7 +102,8 @@ def _running_statistics() -> Iterator[Mutant]:
     yield instead("evaluation moves the statistics", "equinox 863bb64: the flag does not arrive", _moved_in_evaluation)
     yield instead("evaluation uses the batch's statistics", "tensorflow#14271, tinygrad#6200", _batch_in_evaluation)
     yield instead("an empty batch makes the statistics NaN", "pytorch#12013", _nan_for_nothing)
-    yield instead("a replay moves the statistics again", "chainer guards against it", _moved_by_replay)
+    yield instead("a replay moves the statistics again", "chainer: _will_recompute guards against it", _moved_by_replay)
+    yield instead("evaluation before any training step fails", "equinox#1010", _fails_before_training)
     yield instead("one value per channel gives NaN", "pytorch#1381, Flux#2716", _nan_for_one)
 
 
@@ -148,6 +149,11 @@ def _moved_by_replay(original: Any, *args: Any, **options: Any) -> Any:
         tape.STATE.reset(token)
 
 
+def _fails_before_training(original: Any, x: Any, mean: Any, var: Any, *rest: Any, **options: Any) -> Any:
+    fresh = not np.any(mean) and np.all(var == 1)
+    return original(x, mean, var * np.nan if fresh and not options["training"] else var, *rest, **options)
+
+
 def _nan_for_one(original: Any, x: Any, mean: Any, var: Any, *rest: Any, **options: Any) -> Any:
     count = math.prod(n for i, n in enumerate(x.shape) if i != 1)
     return x * np.nan if options["training"] and count == 1 else original(x, mean, var, *rest, **options)
@@ -180,7 +186,14 @@ def _dropout() -> Iterator[Mutant]:
                   lambda f, x, p=0.5, training=True: f(x, 1 - p, training))  # fmt: skip
     yield instead("drops in evaluation too", "axon#367, Paddle#37305",
                   lambda f, x, p=0.5, training=True: f(x, p, True))  # fmt: skip
-    yield instead("the same mask in every call", "checkpoints replayed without care", _same_mask)
+    yield instead("the same mask in every call", "the seed put back after each call", _same_mask)
+    yield instead("a replay draws another mask", "chainer: _will_recompute guards against it", _new_mask_in_replay)
+
+
+def _new_mask_in_replay(original: Any, *args: Any, **options: Any) -> Any:
+    if tape.STATE.get().replaying:
+        generator().random()
+    return original(*args, **options)
 
 
 def _same_mask(original: Any, *args: Any, **options: Any) -> Any:
@@ -197,19 +210,17 @@ def _same_mask(original: Any, *args: Any, **options: Any) -> Any:
 
 
 def _indexing() -> Iterator[Mutant]:
-    bug, seen = (
-        "an element picked twice keeps the last gradient",
-        "HIPS#39, pytorch#1528, #80204, pytensor#2242, MyGrad#270",
-    )
+    bug = "an element picked twice keeps the last gradient"
+    seen = "HIPS#39, pytorch#1528, #80204, pytensor#2242, MyGrad#270"
     yield historic("getitem", bug, seen, record="scatter", body=_assigned)
     yield historic("embedding", bug, seen, record="scatter", body=_assigned)
     yield historic("take_along_axis", bug, seen, record="put_along_axis", body=_put)
     setitem = record("setitem")
-    yield historic("setitem", "writes into the incoming gradient", "SmallPebble setat: the gradient of b is 0, not 1",
+    yield historic("setitem", "writes into the incoming gradient", "SmallPebble setat: the gradient of b is 0 instead of 1",
                    vjp=setitem.vjp, fast=with_fast_rule(setitem, 0, _cleared_in_place))  # fmt: skip
     yield historic("setitem", "what was overwritten keeps its gradient", "g passed on",
                    vjp=(lambda g: g, record_rule("setitem", 1)))  # fmt: skip
-    yield historic("setitem", "the gradient of the value of the first place only", "mxnet#17989", vjp=with_gradient(
+    yield historic("setitem", "the gradient of the value of the first place only", "broadcast not summed", vjp=with_gradient(
         setitem, 1, lambda d, named: d if d.ndim == 0 or d.shape[0] < 2 else d * (np.arange(d.shape[0]) == 0).reshape(
             -1, *[1] * (d.ndim - 1)).astype(d.dtype)))  # fmt: skip
     yield historic("put_along_axis", "the second of two equal indices lost", "MLX 3236476, TF#6294", body=_put)
@@ -237,59 +248,18 @@ def _cleared_in_place(original: Any, named: Any) -> Any:
 
 
 def _tape() -> Iterator[Mutant]:
-    def walking(op: str, bug: str, seen: str, send: Callable[..., Any]) -> Mutant:
-        return elsewhere(op, bug, seen, partial(attribute, tape, "walk", partial(_walk, send)))
+    """Where gradients meet; that a second one overwrites the first is made for every op, in `mechanical`."""
 
-    overwritten = "a second gradient overwrites the first"
-    for op in ("add", "mul", "tanh", "matmul"):
-        yield walking(op, overwritten, "tinygrad 5d19853, ARENA_2.0#18: = for +=", lambda old, new: new)
-    yield walking("tanh", "a second gradient is lost", "an `if grad is None`", lambda old, new: old)
-    yield walking("add", "gradients added up in place", "pytorch#178315, #185286", _in_place)
+    def joined(op: str, bug: str, seen: str, join: walking.Join, again: bool = False) -> Mutant:
+        return elsewhere(op, bug, seen, partial(walking.walking, join, again=again))
+
+    yield joined("tanh", "a second gradient is lost", "tinygrad#119: an `if grad is None`", walking.first)
+    for count in (2, 3, 7):
+        yield joined("mul", f"of more than {count} gradients the rest is lost",
+                     "mxnet#17989: only certain repeat counts", walking.at_most(count))  # fmt: skip
+    yield joined("add", "gradients added up in place", "pytorch#178315, #185286", walking.in_place)
     for op in ("softmax", "gelu"):
-        yield elsewhere(op, "a node sends on again what it has sent before", "micrograd#2, tinygrad#165",
-                        partial(attribute, tape, "walk", partial(_walk, lambda old, new: old + new, again=True)))  # fmt: skip
-    yield elsewhere("add", "gradients share memory", "Oneflow#9497, MyGrad",
+        yield joined(op, "a node sends on again what it has sent before", "micrograd#2, #64, tinygrad#120, #165",
+                     lambda old, new, _: old + new, again=True)  # fmt: skip
+    yield elsewhere("add", "gradients share memory", "Oneflow#9497, MyGrad views",
                     partial(attribute, gradients, "_owned", lambda g, like, references: g))  # fmt: skip
-
-
-def _in_place(old: Any, new: Any) -> Any:
-    if isinstance(old, np.ndarray) and old.ndim and old.flags.writeable:
-        old += new
-        return old
-    return old + new
-
-
-def _walk(
-    send: Callable[[Any, Any], Any],
-    roots: Any,
-    *,
-    wanted: Any = None,
-    keep: bool = False,
-    create: bool = False,
-    again: bool = False,
-) -> Gradients:
-    """The walk back with another way to join gradients; `again` visits a node each time a gradient reaches it."""
-    state = tape.STATE.get()
-    found: dict[Any, Any] = {}
-    tape.STATE.set(state._replace(grad=create))
-    try:
-        stack: list[Node] = []
-
-        def reach(place: Any, g: Any) -> None:
-            found[place] = send(found[place], g) if place in found else g
-            if type(place) is Node and (again or place not in stack):
-                stack.append(place)
-
-        for place, g in roots:
-            reach(place, g)
-        while stack:
-            if not again:
-                stack.sort(key=lambda node: node.seq)
-            node = stack.pop()
-            for parent, d in zip(node.parents, node.op.pull(node, found[node], create, None), strict=True):
-                if d is not None:
-                    reach(parent, d)
-    finally:
-        tape.STATE.set(state)
-    targets = [p for p in found if type(p) is not Node] if wanted is None else set(wanted) & found.keys()
-    return Gradients({p: found[p] for p in targets}, [])

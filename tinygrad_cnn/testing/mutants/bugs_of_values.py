@@ -33,24 +33,26 @@ def where(condition: Any, a: Any, b: Any) -> Tensor:
 def _ties_and_kinks() -> Iterator[Mutant]:
     yield historic("maximum", "equal arguments both get the whole gradient", "NNlib.jl#86, Theano#4568",
                    vjp=(lambda g, a, b: where(a >= b, g, 0.0), lambda g, a, b: where(b >= a, g, 0.0)))  # fmt: skip
-    yield historic("maximum", "equal arguments get nothing", "MyGrad's documented choice",
+    yield historic("maximum", "equal arguments get nothing", "MyGrad maximum",
                    vjp=(lambda g, a, b: where(a > b, g, 0.0), lambda g, a, b: where(b > a, g, 0.0)))  # fmt: skip
-    yield historic("maximum", "the first of equal arguments gets all", "one of four conventions in use",
+    yield historic("maximum", "the first of equal arguments gets all", "tinygrad#226: one of four conventions in use",
                    vjp=(lambda g, a, b: where(a >= b, g, 0.0), lambda g, a, b: where(b > a, g, 0.0)))  # fmt: skip
     yield historic("mul", "one Tensor as both arguments gets one gradient", "warp#1294, pytorch#181146",
                    vjp=lambda g, a, b: (g * b, g * a * (0.0 if _is_one(a, b) else 1.0)))  # fmt: skip
-    yield historic("relu", "1 at 0", "tinygrad 2020", vjp=lambda g, x: where(x >= 0, g, 0.0))
-    yield historic("relu", "a half at 0", "relu as max(x, 0)",
+    yield historic("relu", "1 at 0", "tinygrad 2020: x >= 0", vjp=lambda g, x: where(x >= 0, g, 0.0))
+    yield historic("relu", "a half at 0", "tinygrad c46edbf: relu as max(x; 0)",
                    vjp=lambda g, x: where(x == 0, g * 0.5, where(x > 0, g, 0.0)))  # fmt: skip
-    yield historic("relu6", "1 at 6", "tinygrad, pytorch#184572: relu(x) - relu(x - 6)",
+    yield historic("relu6", "1 at 6", "tinygrad#18029, pytorch#184572: relu(x) - relu(x - 6)",
                    vjp=lambda g, x: where(x > 0, g, 0.0) - where(x > 6, g, 0.0))  # fmt: skip
-    yield historic("relu6", "inf - inf", "tinygrad: relu(x) - relu(x - 6)",
+    yield historic("relu6", "inf - inf", "tinygrad#18028: relu(x) - relu(x - 6)",
                    body=lambda f, xs, o: np.maximum(xs[0], 0) - np.maximum(xs[0] - 6, 0))  # fmt: skip
-    yield historic("clip", "0 at the bounds", "HIPS autograd", vjp={
+    yield historic("clip", "0 at the bounds", "HIPS clip", vjp={
         "x": lambda g, x, min, max: where(_inside(x, min, max), g, 0.0)})  # fmt: skip
     yield historic("abs", "1 at 0", "micrograd_c#4", vjp=lambda g, x: where(x >= 0, g, -g))
     for name, sign in (("amax", 1), ("amin", -1)):
-        yield historic(name, "each of equals gets all", "minitorch, CrypTen#90, tensorflow#51681", vjp=_equals_get_all)
+        yield historic(
+            name, "each of equals gets all", "minitorch max, CrypTen#90, tensorflow#51681", vjp=_equals_get_all
+        )
         yield historic(name, "equals get nothing", "ties dropped", vjp=_only_without_ties)
         yield historic(name, "ties counted in half precision", "tinygrad#12296", vjp=_counted_in_half)
         yield historic(name, "ignores NaN", "pytorch#195075", body=_ignoring_nan(sign))
@@ -119,15 +121,23 @@ def _nan_extreme(sign: int) -> Any:
 
 
 def _infinities() -> Iterator[Mutant]:
-    yield historic("relu", "its value multiplied by a mask", "MyGrad: relu(-inf) is NaN",
+    yield historic("relu", "its value multiplied by a mask", "MyGrad relu: relu(-inf) is NaN",
                    body=lambda f, xs, o: xs[0] * (xs[0] > 0))  # fmt: skip
-    yield historic("relu", "its gradient multiplied by a mask", "inf · 0 is NaN",
+    yield historic("relu", "its gradient multiplied by a mask", "MyGrad relu: inf · 0 is NaN",
                    vjp=lambda g, x: g * (x > 0).astype(x.dtype))  # fmt: skip
     yield historic("relu", "hides NaN", "Paddle#65999", body=lambda f, xs, o: np.where(xs[0] > 0, xs[0], 0))
+    yield historic("relu", "hides NaN after the last whole block of four", "pytorch#195075: by length",
+                   body=lambda f, xs, o: _nan_hidden_in_tail(f(xs[0]), 4))  # fmt: skip
+    yield historic("sqrt", "0 at 0 where the slope is infinite", "MyGrad#379",
+                   vjp=lambda g, y: where(y == 0, 0.0, g * 0.5 / y))  # fmt: skip
+    yield historic("var", "unbiased, 0 for one value instead of NaN", "MyGrad#379: unbiased std of one",
+                   body=lambda f, xs, o: np.nan_to_num(f(xs[0], **o)))  # fmt: skip
     yield historic("elu", "NaN from the branch that is not chosen", "pytorch#187297",
                    vjp=lambda g, x, alpha: g * ((x > 0) + (x <= 0) * (alpha * record("exp")(x))))  # fmt: skip
     yield historic("where", "its gradient multiplied by the condition", "HIPS#151, tinygrad#12409", vjp={
         "a": lambda g, condition: g * condition, "b": lambda g, condition: g * (1 - condition)})  # fmt: skip
+    yield historic("where", "a condition of integers weighs the gradient", "jax#10993: an unsigned predicate", vjp={
+        "a": _weighed(lambda c: c), "b": _weighed(lambda c: 1 - c)})  # fmt: skip
     yield historic("where", "a blend of both branches", "jnp.where before it selected",
                    body=lambda f, xs, o: xs[0] * xs[1] + (1 - xs[0]) * xs[2])  # fmt: skip
     yield historic("sigmoid", "exp(x) / (1 + exp(x)) overflows", "tinygrad#8238",
@@ -147,6 +157,24 @@ def _infinities() -> Iterator[Mutant]:
     yield historic("expm1", "exp(x) - 1 loses small x", "naive spelling", body=lambda f, xs, o: np.exp(xs[0]) - 1)
 
 
+def _weighed(weight: Any) -> Any:
+    """Selected by booleans, multiplied by anything else."""
+
+    def rule(g: Tensor, condition: Any) -> Tensor:
+        c = condition.data if isinstance(condition, Tensor) else np.asarray(condition)
+        chosen = np.asarray(weight(c.astype(g.dtype)), g.dtype)
+        return g * chosen if c.dtype != bool else where(chosen != 0, g, 0.0)
+
+    return rule
+
+
+def _nan_hidden_in_tail(y: np.ndarray, block: int) -> np.ndarray:
+    flat = y.reshape(-1).copy()
+    tail = flat[flat.size // block * block :]
+    tail[np.isnan(tail)] = 0
+    return flat.reshape(y.shape)
+
+
 def record_rule(name: str, position: int) -> Any:
     """A rule of the record as it is."""
     return ops()[name].rules[position].function
@@ -164,7 +192,7 @@ def _reductions() -> Iterator[Mutant]:
     yield historic("sum", "reduced axes put back at the end", "cs249r_book#1867", vjp=_axes_at_the_end)
     yield historic("sum", "only the first of several axes", "pytorch#1813",
                    body=lambda f, xs, o: f(xs[0], axis=o["axis"][:1], keepdims=o["keepdims"]))  # fmt: skip
-    yield historic("mean", "divided by the first axis", "deeplearning4j#2424", vjp=_mean_over(lambda s, a: s[0]))
+    yield historic("mean", "divided by the first axis", "nd4j#2424", vjp=_mean_over(lambda s, a: s[0]))
     yield historic("mean", "divided by one of several axes", "cs249r_book#1867", vjp=_mean_over(_one_axis))
     yield historic("mean", "divided by all elements", "tt-metal#40008", vjp=_mean_over(lambda s, a: math.prod(s)))
     yield historic("var", "E[x²] - E[x]²", "pytorch#40302: 0.0 instead of 1e-4", body=_one_pass)
@@ -212,7 +240,9 @@ def _one_pass(forward: Any, inputs: Any, options: Any) -> Any:
 
 
 def _softmax_and_losses() -> Iterator[Mutant]:
-    yield historic("softmax", "shifted by the largest of all rows", "SmallPebble", body=_softmax(lambda x, a: x.max()))
+    yield historic(
+        "softmax", "shifted by the largest of all rows", "SmallPebble softmax", body=_softmax(lambda x, a: x.max())
+    )
     yield historic("softmax", "not shifted", "NNlib.jl#68, dynet#218", body=_softmax(lambda x, a: 0))
     yield historic("softmax", "summed over another axis", "crysx_nn#7", body=_softmax_along_another)
     yield historic("softmax", "the sum dropped from the gradient", "y g", vjp=lambda g, y: y * g)
@@ -286,7 +316,7 @@ def _nll_zero_times_inf(forward: Any, inputs: Any, options: Any) -> Any:
 
 
 def _broadcasting() -> Iterator[Mutant]:
-    seen = "pytorch#1787, nd4j#2424, burn#181, tt-metal#40008"
+    seen = "pytorch#1787, nd4j#2424, burn#181, tt-metal#40008, Odyssey#2080"
     for name in ("add", "mul", "maximum"):
         for position in (0, 1):
             shape = f"{record(name).inputs[position]}_shape"
@@ -295,7 +325,7 @@ def _broadcasting() -> Iterator[Mutant]:
                 rule = with_gradient(record(name), position, spoilt, (shape,))
                 yield historic(name, f"gradient of {record(name).inputs[position]} {bug}", seen, vjp=rule)
     matmul = record("matmul")
-    yield historic("matmul", "batches not summed but the first taken", "joelgrus/autograd, HIPS#163", vjp=with_gradient(
+    yield historic("matmul", "batches not summed but the first taken", "joelgrus/autograd", vjp=with_gradient(
         matmul, 0, lambda d, named: _first_batch(d, named["a_shape"]), ("a_shape",)))  # fmt: skip
     yield historic("matmul", "b instead of its transpose", "the right shape for square matrices",
                    vjp=with_rule(matmul, 0, _not_transposed))  # fmt: skip
@@ -309,7 +339,7 @@ def _broadcasting() -> Iterator[Mutant]:
     yield historic("max_pool1d", "integers become floats", "tinygrad#7726", body=on_output(lambda y: y * 1.0))
     yield historic("mul", "the gradient of a 0-d input is a Python float", "MyGrad 2.0.1", vjp=(
         lambda g, a, b: (g * b).item() if g.ndim == 0 else g * b, record_rule("mul", 1)))  # fmt: skip
-    yield historic("mul", "gradients are always float64", "HIPS#163, chainer#7922", vjp=(
+    yield historic("mul", "gradients are always float64", "HIPS#163, hw1#20", vjp=(
         lambda g, b: (g * b).astype("float64"), record_rule("mul", 1)))  # fmt: skip
 
 
@@ -344,9 +374,12 @@ def _not_transposed(original: Any, named: Any) -> Tensor:
 
 
 def _einsum_rule(g: Tensor, xs: Any, equation: str) -> Any:
+    """g and the other operands the other way round, where their shapes allow it."""
     inputs, output = equation.split("->")
     terms = inputs.split(",")
     for i, term in enumerate(terms):
         others = [*xs[:i], *xs[i + 1 :]]
+        shapes = [x.shape for x in (g, *others)]
         subscripts = ",".join([output, *terms[:i], *terms[i + 1 :]])
-        yield record("einsum")(g, *reversed(others), equation=f"{subscripts}->{term}")
+        operands = (g, *others) if shapes != shapes[::-1] else (*others[::-1], g)
+        yield record("einsum")(*operands, equation=f"{subscripts}->{term}")

@@ -12,15 +12,15 @@ import numpy as np
 
 from tinygrad_cnn.core import tape
 from tinygrad_cnn.core.tensor import Tensor
-from tinygrad_cnn.operations import convolution, geometry
+from tinygrad_cnn.operations import convolution, geometry, pooling
 from tinygrad_cnn.testing import naive
 from tinygrad_cnn.testing.battery import patched
 from tinygrad_cnn.testing.mutants.bugs_of_values import record_rule
 from tinygrad_cnn.testing.mutants.mutant import Mutant, attribute, elsewhere, historic, record
 from tinygrad_cnn.testing.mutants.rewriting import on_output, with_forward, with_gradient, with_rule
 
-OVERLAPS = "Flux.jl#1197, NNlib.jl#205, joey#5, oreilly deep-learning-from-scratch#27"
-REMAINDER = "backpack#30, FlagGems#1576, CMU10-714#6, mlpack#2986, daceml#89, tinygrad#7581"
+OVERLAPS = "Flux.jl#1197, NNlib.jl#205, joey#5, deep-learning-from-scratch#27"
+REMAINDER = "backpack#30, FlagGems#1576, CMU10-714#6, mlpack#2986, daceml#89, tinygrad#7581, #81"
 
 
 def bugs() -> Iterator[Mutant]:
@@ -142,7 +142,7 @@ def _convolution() -> Iterator[Mutant]:
         "geometry",
     )
     yield of("weight", "groups interleaved", "burn#1891", _interleaved, "geometry")
-    yield of("x", "doubled for groups with a stride", "MLX#3800, #1449, #2187, #2495",
+    yield of("x", "doubled for groups with a stride", "MLX#3800, #1449, #2187",
              lambda d, o: d * 2 if o["geometry"].groups > 1 and max(o["geometry"].stride) > 1 else d, "geometry")  # fmt: skip
     yield of("x", "doubled for depthwise filters", "pytorch#75219",
              lambda d, o: d * 2 if o["weight_shape"][1] == 1 < o["geometry"].groups else d, "weight_shape", "geometry")  # fmt: skip
@@ -154,18 +154,27 @@ def _convolution() -> Iterator[Mutant]:
     )
     conv, swapped = record("conv2d"), "stride and dilation swapped"
     yield historic("conv2d", f"gradient of weight: {swapped}", "candle#2337", vjp=with_rule(conv, 1, _swapped))
-    yield historic("conv2d", "gradient of x: the kernel not turned", "NNlib.jl, needle", vjp=with_rule(
+    yield historic("conv2d", "gradient of x: the kernel not turned", "needle", vjp=with_rule(
         conv, 0, lambda original, named: original(weight=_turned(named["weight"]))))  # fmt: skip
     yield historic(
         "conv2d",
         "kernel turned in forward and gradients alike",
-        "convolution for correlation; MLX#2495",
+        "MLX#2495: convolution for correlation",
         **_turned_alike(),
     )
     yield historic("conv2d", "all samples get the first one's output", "CNN-from-scratch#1: return inside the loop",
                    body=on_output(lambda y: np.broadcast_to(y[:1], y.shape).copy() if len(y) else y))  # fmt: skip
     yield elsewhere("conv2d", "negative padding accepted when recording", "pytorch#77514",
                     partial(attribute, convolution, "paddings", _lenient(geometry.paddings)))  # fmt: skip
+    yield historic("conv2d", "refuses what the stride leaves over", "MyGrad conv, minitorch conv", body=_refusing)
+
+
+def _refusing(forward: Any, inputs: Any, options: Any) -> Any:
+    (x, weight, *_), (stride, padding, dilation, _) = inputs, options["geometry"]
+    per_axis = zip(x.shape[2:], weight.shape[2:], stride, padding, dilation, strict=True)
+    if any((n + sum(p) - t * (k - 1) - 1) % s for n, k, s, p, t in per_axis):
+        raise ValueError("the stride must divide the image")
+    return forward(*inputs, **options)
 
 
 def _gap(o: Any, d: Tensor) -> tuple[int, ...]:
@@ -238,8 +247,9 @@ def _transposed() -> Iterator[Mutant]:
     name = "conv_transpose2d"
     op = record(name)
     yield historic(
-        name, "output and gradient turned alike", "pytorch#1565: forward wrong, gradcheck green", **_all_turned()
+        name, "output and gradient turned alike", "pytorch#1565: forward wrong; gradcheck green", **_all_turned()
     )
+    yield historic(name, "padding does not crop the output", "tinygrad#823: needs shrink", body=_not_cropped)
     yield historic(name, "output_padding at the start", "tinygrad#875", body=_rolled_by_output_padding)
     yield historic(name, "gradient of x: padding swapped, before for after", "tinygrad#840", vjp=with_rule(
         op, 0, lambda original, named: original(geometry=_padding_swapped(named["geometry"]))))  # fmt: skip
@@ -262,6 +272,13 @@ def _all_turned() -> dict[str, Any]:
         return forward(x, np.flip(weight, (2, 3)), *bias, **options)
 
     return {"body": body, "vjp": rules}
+
+
+def _not_cropped(forward: Any, inputs: Any, options: Any) -> Any:
+    """The first rows and columns instead of those in the middle."""
+    geometry = options["geometry"]
+    at_end = geometry._replace(padding=tuple((0, before + after) for before, after in geometry.padding))
+    return forward(*inputs, **{**options, "geometry": at_end})
 
 
 def _rolled_by_output_padding(forward: Any, inputs: Any, options: Any) -> Any:
@@ -289,14 +306,18 @@ def _max_pooling() -> Iterator[Mutant]:
     yield historic(name, "every maximum of a window gets the gradient", "tensorflow#51681, pytorch#56734",
                    vjp=_every_maximum)  # fmt: skip
     yield historic(name, "the last maximum of a window wins", "argmax with >=", body=_last_wins)
-    yield historic(name, "padding counts as 0", "NNlib.jl#133, pytorch#33382, SmallPebble", body=_padded_with_zeros)
-    yield historic("max_pool1d", "starts from -1e9", "minitorch", body=on_output(lambda y: np.maximum(y, -1e9)))
+    yield historic(
+        name, "padding counts as 0", "NNlib.jl#133, pytorch#33382, SmallPebble pool", body=_padded_with_zeros
+    )
+    yield historic("max_pool1d", "starts from -1e9", "minitorch pool", body=on_output(lambda y: np.maximum(y, -1e9)))
     yield historic("max_pool1d", "ignores NaN", "pytorch#7645, FastNN#5", body=_pool_without_nan)
     yield historic("max_pool1d", "padding wins against -inf", "pytorch#1465: index -1", body=_padding_wins)
     yield historic(name, "windows taken over the wrong axes", "HIPS#245: the shape is right", body=_wrong_axes)
     yield historic(
         name, "a window of nothing but padding", "pytorch#45357, #94887: ceil_mode gives -inf", body=_one_window_more
     )
+    yield elsewhere(name, "padding of more than half the window passes", "pytorch#33382: a window of nothing but padding",
+                    partial(attribute, pooling, "extents", lambda kernel, dilation: (99,) * len(kernel)))  # fmt: skip
     yield historic(name, "only the first channel pooled", "CNN-from-scratch#1: return inside the loop",
                    body=on_output(lambda y: np.broadcast_to(y[:, :1], y.shape).copy()))  # fmt: skip
 
@@ -375,6 +396,8 @@ def _average_pooling() -> Iterator[Mutant]:
     yield historic(name, "count_include_pad taken for its opposite", seen, body=lambda f, xs, o:
                    f(xs[0], **{**o, "include_pad": not o["include_pad"]}))  # fmt: skip
     yield historic(name, "always divided by the whole window", seen, body=_whole_window)
+    yield historic(name, "channels-last images read as channels-first", "pytorch#188344, #60524", body=lambda f, xs, o:
+                   f(np.reshape(np.ravel(xs[0], order="K"), xs[0].shape), **o))  # fmt: skip
     yield historic(name, "gradient not divided", "sum pooling's", vjp=with_gradient(
         record(name), 0, lambda d, o: d * math.prod(o["window"].kernel), ("window",)))  # fmt: skip
     yield historic(name, "gradient of an option: count_include_pad", seen, vjp=with_rule(
@@ -394,7 +417,7 @@ def _whole_window(forward: Any, inputs: Any, options: Any) -> Any:
 
 
 def _padding() -> Iterator[Mutant]:
-    yield historic("pad", "sliced to -p, also for p = 0", "tinygrad 2020, HIPS 7b61be3", vjp=lambda g, pads:
+    yield historic("pad", "sliced to -p, also for p = 0", "tinygrad Pad2D, HIPS 7b61be3", vjp=lambda g, pads:
                    g[tuple(slice(max(b, 0), -max(a, 0)) for b, a in pads)])  # fmt: skip
     yield historic("pad", "before taken for after", "tinygrad#840", vjp=_before_for_after)
     yield historic("extend", "the border's gradient lost", "reflect and replicate",

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cnn.core.op import Op, ops
+from tinygrad_cnn.core.rules import Rule
 from tinygrad_cnn.core.tensor import Tensor
 from tinygrad_cnn.testing.battery import patched
-from tinygrad_cnn.testing.mutants import rewriting
+from tinygrad_cnn.testing.mutants import rewriting, walking
 from tinygrad_cnn.testing.mutants.mutant import Mutant
 from tinygrad_cnn.testing.mutants.rewriting import Named, Original, on_output
+from tinygrad_cnn.testing.mutants.terms import without_a_term
 from tinygrad_cnn.testing.specs import cases
 
 
@@ -41,7 +43,17 @@ def mutants_of(op: Op) -> Iterator[Mutant]:
                           vjp=rewriting.with_rule(op, position, lambda _, named: named["g"]))  # fmt: skip
         else:
             yield from _of_gradient(op, position, where)
+    if op.name not in STRUCTURAL:
+        for rule in op.rules:
+            yield from _without_a_term(op, rule)
     yield from _of_record(op)
+
+
+def _without_a_term(op: Op, rule: Rule) -> Iterator[Mutant]:
+    where = "gradients" if rule.position is None else f"gradient of {op.input_name(rule.position)}"
+    for number, (term, changed) in enumerate(without_a_term(rule.function), 1):
+        vjp = rewriting.with_function(op, rule, changed)
+        yield _mutant(op, f"{where}: term {number} lost, {term}", "dropped term", vjp=vjp)
 
 
 def _of_gradient(op: Op, position: int, where: str) -> Iterator[Mutant]:
@@ -85,6 +97,9 @@ def _of_record(op: Op) -> Iterator[Mutant]:
         if not op.differentiable and bug in FLOATING:
             continue
         yield make(f"output: {bug}", "forward", forward=rewriting.with_forward(op, body()))
+    if op.differentiable and not FLAT & {op.name}:
+        yield Mutant(op.name, "a second gradient overwrites the first", "fan-out",
+                     partial(walking.walking, walking.last), SEEN["a second gradient overwrites the first"])  # fmt: skip
     if op.differentiable:
         scaled = rewriting.with_forward(op, on_output(lambda y: y * 1.01))
         change = GRADIENTS["scaled by 1.01"]
@@ -97,7 +112,8 @@ def _of_record(op: Op) -> Iterator[Mutant]:
 
 
 def _mutant(op: Op, bug: str, family: str, **parts: Any) -> Mutant:
-    return Mutant(op.name, bug, family, partial(patched, op.name, **parts))
+    seen = SEEN.get(bug.rpartition(": ")[2], "")
+    return Mutant(op.name, bug, family, partial(patched, op.name, **parts), seen)
 
 
 # ---- wrong gradients: Tensor in, Tensor out ------------------------------------------------------------------------
@@ -158,9 +174,16 @@ def _of_the_first(d: Tensor, named: Named, shape: str) -> Tensor:
 
 
 def _along_another(original: Original, named: Named, option: str, shape: str) -> Any:
+    """Where that gives the same shape; a gradient of another shape would be refused by the engine."""
     n = max(len(named[shape]), 1)
-    given = named[option]
-    return original(**{option: (given + 1) % n if isinstance(given, int) else tuple((a + 1) % n for a in given)})
+    given, right = named[option], original()
+    other = (given + 1) % n if isinstance(given, int) else tuple((a + 1) % n for a in given)
+    try:
+        wrong = original(**{option: other})
+    except (IndexError, ValueError):
+        return right
+    same = np.shape(wrong) == np.shape(right) if hasattr(right, "shape") else True  # a joint rule gives several
+    return wrong if same else right
 
 
 def _saved_detached(original: Original, named: Named) -> Any:
@@ -188,7 +211,8 @@ def _scaled_on_arrays(original: Original, named: Named) -> Any:
 def _overwrites_g() -> Any:
     def body(original: Original, named: Named) -> Any:
         found = _each(original(), np.copy)
-        named["g"] *= 2
+        if named["g"].flags.writeable:  # it hides from whoever makes g read-only
+            named["g"] *= 2
         return found
 
     return body
@@ -199,10 +223,21 @@ def _overwrites_saved() -> Any:
         found = _each(original(), np.copy)
         for word, value in named.items():
             if word != "g" and isinstance(value, np.ndarray):
-                value[...] = ~value if value.dtype == bool else value + value.dtype.type(1)
+                value[...] = _overwritten(value)
         return found
 
     return body
+
+
+def _overwritten(x: np.ndarray) -> Any:
+    """Other values, valid as indices still."""
+    return (
+        ~x
+        if x.dtype == bool
+        else x + x.dtype.type(1)
+        if x.dtype.kind == "f"
+        else np.where(x == 0, np.max(x, initial=0), 0)
+    )
 
 
 def _buffer_not_zeroed() -> Any:
@@ -325,6 +360,22 @@ def _last_zero(y: np.ndarray) -> np.ndarray:
     return y
 
 
+# ---- where bugs of that kind were seen --------------------------------------------------------------------------------
+
+SEEN = {
+    "averaged over the batch": "cTensor#3",
+    "not summed over stretched axes": "pytorch#1787, nd4j#2424, joelgrus/autograd",
+    "what was saved is a constant": "pytorch#198017, #79609, #59477, tinygrad#5701",
+    "g is a constant": "tinygrad#2584",
+    "declared constant": "pytorch#198017, tinygrad#5701",
+    "overwrites g": "SmallPebble setat, pytorch#178315, #185286",
+    "adds to a buffer that is not zeroed": "executorch#21686",
+    "reads g in the order of its memory": "cunn#199, torch/nn#345, pytorch#67517, #186414",
+    "reads what was saved in the order of its memory": "pytorch#60524",
+    "always in single precision": "chainer#7922",
+    "a second gradient overwrites the first": "tinygrad 5d19853, ARENA_2.0#18",
+}
+
 # ---- which ops ---------------------------------------------------------------------------------------------------------
 
 FLOATING = frozenset({"scaled by 1.01", "always in single precision", "overwrites an input"})  # what only floats can do
@@ -336,9 +387,8 @@ STRETCHING = frozenset(
 )
 
 
-FLAT = frozenset(
-    {"sign", "floor", "ceil", "round", "zeros_like"}
-)  # ops whose gradient is 0: any multiple of it is right
+FLAT = frozenset({"sign", "floor", "ceil", "round", "zeros_like"})  # their gradient is 0: any multiple of it is right
+STRUCTURAL = frozenset({"cat", "einsum", "prod", "setitem"})  # the sums in their rules are of lengths and places
 
 
 def _fast(op: Op) -> Any:

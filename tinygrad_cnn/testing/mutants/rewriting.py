@@ -54,13 +54,22 @@ def with_gradient(op: Op, position: int, change: Callable[[Tensor, Named], Any],
 
 def with_rule(op: Op, position: int, body: Body, more: Sequence[str] = ()) -> Any:
     """The op's vjp with one rule replaced by `body`, which may run the original."""
-    return _placed(op, op.rules, rule_of(op, position), body, more)
+    target = rule_of(op, position)
+    return with_function(op, target, _rewritten(target, body, more))
+
+
+def with_function(op: Op, target: Rule, function: Callable[..., Any], rules: Sequence[Rule] = ()) -> Any:
+    """The op's rules (or these) with the function of one of them replaced."""
+    if target.position is None:
+        return function
+    return {op.inputs[r.position or 0]: function if r is target else r.function for r in rules or op.rules}
 
 
 def with_fast_rule(op: Op, position: int, body: Body, more: Sequence[str] = ()) -> Any:
     """Rules on arrays for the op, one replaced by `body`; where the op has none, its vjp on arrays."""
-    rules = op.fast_rules or tuple(_on_arrays(rule) for rule in op.rules)
-    return _placed(op, rules, next(rule for rule in rules if rule.position in (None, position)), body, more)
+    rules = op.fast_rules or tuple(_on_arrays(rule, op) for rule in op.rules)
+    target = next(rule for rule in rules if rule.position in (None, position))
+    return with_function(op, target, _rewritten(target, body, more), rules)
 
 
 def with_forward(op: Op, body: Callable[..., Any]) -> Callable[..., Any]:
@@ -89,13 +98,6 @@ def on_output(change: Callable[[np.ndarray], Any]) -> Callable[..., Any]:
 # ---- helpers -----------------------------------------------------------------------------------------------------
 
 
-def _placed(op: Op, rules: Sequence[Rule], target: Rule, body: Body, more: Sequence[str]) -> Any:
-    changed = _rewritten(target, body, more)
-    if target.position is None:
-        return changed
-    return {op.inputs[rule.position or 0]: changed if rule is target else rule.function for rule in rules}
-
-
 def _rewritten(rule: Rule, body: Body, more: Sequence[str]) -> Callable[..., Any]:
     own = (*rule.names, *rule.keyword_names)
     names = list(dict.fromkeys((*own, *more)))
@@ -114,12 +116,12 @@ def _rewritten(rule: Rule, body: Body, more: Sequence[str]) -> Callable[..., Any
     return rewritten
 
 
-def _on_arrays(rule: Rule) -> Rule:
-    """A rule on Tensors as one on arrays."""
+def _on_arrays(rule: Rule, op: Op) -> Rule:
+    """A rule on Tensors as one on arrays; options reach it as they are."""
 
     def function(*values: Any) -> Any:
         with tape.no_grad():
-            given = [Tensor._wrap(v.view(), None) if isinstance(v, np.ndarray) else v for v in values]
+            given = [v if word in op.options else _as_tensor(v) for word, v in zip(names, values, strict=True)]
             keywords = dict(zip(rule.keyword_names, given[len(rule.names) :], strict=True))
             found = rule.function(*given[: len(rule.names)], **keywords)
         return _array(found) if rule.position is not None else [None if d is None else _array(d) for d in found]
@@ -137,6 +139,12 @@ def _signature(forward: Any) -> inspect.Signature:
     if isinstance(forward, np.ufunc):
         return _parameters(("x",) if forward.nin == 1 else ("a", "b"))
     return inspect.signature(forward)
+
+
+def _as_tensor(value: Any) -> Any:
+    if type(value) is tuple:  # the inputs of an op that takes any number
+        return tuple(_as_tensor(v) for v in value)
+    return Tensor._wrap(value.view(), None) if isinstance(value, np.ndarray) else value
 
 
 def _tensor(d: Any) -> Tensor:
