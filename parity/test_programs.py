@@ -52,7 +52,10 @@ ROWS: dict[str, tuple[Call, Call]] = {  # of at least one axis
     "sum of rows": (lambda x: x.sum(-1, keepdims=True), lambda t: t.sum(-1, keepdim=True)),
     "max": (lambda x: x.max(0)[0], lambda t: t.max(0)[0]),
     "logsumexp": (lambda x: x.logsumexp(-1), lambda t: t.logsumexp(-1)),
-    "softmax": (lambda x: x.softmax(-1), lambda t: t.softmax(-1)),
+    "softmax": (
+        lambda x: x.softmax(-1) * x,
+        lambda t: t.softmax(-1) * t,
+    ),  # sums to no round number, hence no near ties
     "cumsum": (lambda x: x.cumsum(0), lambda t: t.cumsum(0)),
     "[[0, 0]]": (lambda x: x[[0, 0]], lambda t: t[[0, 0]]),
     "cat": (lambda x: tc.cat([x, x])[: x.shape[0]], lambda t: torch.cat([t, t])[: t.shape[0]]),
@@ -279,9 +282,16 @@ class Program:
         if kind == "hook" and x.grad_fn is not None and x.grad_fn.op.name not in SAVED_ALIKE:
             return
         factor = pick(self.rng, [-1.0, 0.5, 2.0])
-        listen: Call = (
-            (lambda x: x.register_hook(lambda g: g * factor)) if kind == "hook" else lambda x: x.retain_grad()
-        )
+
+        def listen(x: Any) -> None:
+            if kind == "hook":
+                x.register_hook(lambda g: g * factor)
+            else:
+                _ = (
+                    x.grad_fn
+                )  # PyTorch forgets the wish of a view that was written, unless it has looked at this before
+                x.retain_grad()
+
         self.text.append(f"{kind} on v{i}" + (f", times {factor}" if kind == "hook" else ""))
         (self.hooked if kind == "hook" else self.retaining).add(i)
         listen(self.ours[i])
@@ -369,7 +379,8 @@ class Program:
 
     def _touching_no_grad(self, call: Call) -> Any:
         """PyTorch's `grad` adds to the `.grad` of whoever retains it; ours does not."""
-        retaining = [side[i] for side in (self.theirs, self.places) for i in self.retaining if side is not None]
+        sides = [self.theirs, None if self.pure is None else self.places]
+        retaining = [side[i] for side in sides for i in self.retaining if side is not None]
         before = [t.grad for t in retaining]
         try:
             return call()

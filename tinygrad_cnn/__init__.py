@@ -18,12 +18,16 @@ from typing import TYPE_CHECKING, Any
 from tinygrad_cnn.checkpointing import checkpoint
 from tinygrad_cnn.core.gradients import grad
 from tinygrad_cnn.core.op import Op, op, ops
+from tinygrad_cnn.core.spelling import name_error
 from tinygrad_cnn.core.tape import detect_anomaly, enable_grad, is_grad_enabled, no_grad
 from tinygrad_cnn.core.tensor import Tensor, get_default_dtype, set_default_dtype, tensor
 from tinygrad_cnn.creation import (
     arange,
+    empty,
+    empty_like,
     eye,
     full,
+    full_like,
     linspace,
     ones,
     ones_like,
@@ -101,7 +105,7 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
         globals()[name] = value
         return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise name_error(name)
 
 
 def __dir__() -> list[str]:
@@ -110,11 +114,11 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "CheckpointError", "Op", "ShapeError", "TapeError", "Tensor", "abs", "arange", "atan", "cat", "ceil",
-    "checkpoint", "clip", "cos", "cosh", "data", "detect_anomaly", "einsum", "enable_grad", "erf", "exp", "expm1",
-    "eye", "floor", "full", "func", "functional", "get_default_dtype", "grad", "is_grad_enabled", "isfinite",
-    "isinf", "isnan", "linspace", "load", "log", "log1p", "log2", "log10", "log_softmax", "manual_seed", "matmul",
-    "maximum", "minimum", "models", "nn", "no_grad", "ones", "ones_like", "onnx", "op", "ops", "optim", "pow", "rand",
-    "randint", "randn", "reciprocal", "relu", "round", "rsqrt", "save", "set_default_dtype", "set_fast_math",
-    "sigmoid", "sign", "sin", "sinh", "softmax", "sqrt", "square", "stack", "summary", "tan", "tanh", "tensor",
-    "testing", "train", "where", "zeros", "zeros_like",
+    "checkpoint", "clip", "cos", "cosh", "data", "detect_anomaly", "einsum", "empty", "empty_like", "enable_grad",
+    "erf", "exp", "expm1", "eye", "floor", "full", "full_like", "func", "functional", "get_default_dtype", "grad",
+    "is_grad_enabled", "isfinite", "isinf", "isnan", "linspace", "load", "log", "log1p", "log2", "log10",
+    "log_softmax", "manual_seed", "matmul", "maximum", "minimum", "models", "nn", "no_grad", "ones", "ones_like",
+    "onnx", "op", "ops", "optim", "pow", "rand", "randint", "randn", "reciprocal", "relu", "round", "rsqrt", "save",
+    "set_default_dtype", "set_fast_math", "sigmoid", "sign", "sin", "sinh", "softmax", "sqrt", "square", "stack",
+    "summary", "tan", "tanh", "tensor", "testing", "train", "where", "zeros", "zeros_like",
 ]  # fmt: skip

@@ -28,6 +28,8 @@ def checkpoint(f: Callable[..., Tensor], *xs: Any) -> Tensor:
     >>> x.grad
     tensor([2., 4.])
     """
+    if not callable(f):
+        raise TypeError(f"checkpoint: the first argument must be a function of Tensors, got {type(f).__name__}")
     inputs = [x if isinstance(x, Tensor) else Tensor(x) for x in xs]
     draws, path = generator().bit_generator.state, tape.STATE.get().path
     y, leaves = _run(f, inputs)

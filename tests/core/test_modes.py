@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import tinygrad_cnn as tc
+from tinygrad_cnn.core import tape
 
 
 def test_no_grad_nests_and_is_re_entrant():
@@ -42,6 +43,107 @@ def test_no_grad_as_decorator_also_of_generators():
     for item in items():
         seen.append((item, tc.is_grad_enabled()))
     assert seen == [(False, True), (False, True)]
+
+
+def test_the_decorator_needs_no_parentheses_and_takes_nothing_else():
+    @tc.no_grad
+    def f():
+        """Says what it does."""
+        return tc.is_grad_enabled()
+
+    assert f() is False
+    assert f.__doc__ == "Says what it does."
+    with pytest.raises(TypeError, match="no_grad: decorates a function, got False"):
+        tc.no_grad(False)
+
+
+def test_a_decorated_generator_hears_what_is_sent_thrown_and_closed():
+    heard = []
+
+    @tc.no_grad()
+    def items():
+        try:
+            while True:
+                try:
+                    heard.append((yield tc.is_grad_enabled()))
+                except KeyError:
+                    heard.append("thrown")
+        finally:
+            heard.append(("closed", tc.is_grad_enabled()))
+
+    generator = items()
+    assert next(generator) is False
+    assert generator.send("sent") is False
+    assert generator.throw(KeyError()) is False
+    assert tc.is_grad_enabled()
+    generator.close()
+    assert heard == ["sent", "thrown", ("closed", False)]
+    assert tc.is_grad_enabled()
+
+
+def test_a_decorated_coroutine_is_in_the_mode_and_its_siblings_are_not():
+    @tc.no_grad()
+    async def without():
+        await asyncio.sleep(0)
+        return tc.is_grad_enabled()
+
+    async def sibling():
+        await asyncio.sleep(0)
+        return tc.is_grad_enabled()
+
+    async def both():
+        return await asyncio.gather(without(), sibling(), without(), sibling())
+
+    assert asyncio.run(both()) == [False, True, False, True]
+    with pytest.raises(TypeError, match="async generator"):
+
+        @tc.no_grad()
+        async def items():
+            yield 1
+
+
+def test_a_generator_that_suspends_a_with_block_leaves_its_caller_in_the_mode():
+    """Documented, and as in PyTorch; the decorator is the way out."""
+
+    def items():
+        with tc.no_grad():
+            yield tc.is_grad_enabled()
+
+    generator = items()
+    assert next(generator) is False
+    assert not tc.is_grad_enabled()
+    generator.close()
+    assert tc.is_grad_enabled()
+
+
+@pytest.mark.parametrize("mode", [tc.no_grad, tc.enable_grad, tc.detect_anomaly])
+def test_every_mode_is_restored_after_exceptions_at_any_depth(mode):
+    before = tape.STATE.get()
+    shared = mode()
+    with pytest.raises(KeyError), shared, tc.no_grad(), shared, tc.enable_grad(), shared:
+        raise KeyError
+    assert tape.STATE.get() == before
+
+
+def test_one_instance_in_many_threads_at_once():
+    shared, wrong = tc.no_grad(), []
+    barrier = threading.Barrier(8)
+
+    def work(turn):
+        for _ in range(50):
+            barrier.wait()
+            with shared if turn % 2 else tc.enable_grad():
+                if tc.is_grad_enabled() is bool(turn % 2):
+                    wrong.append(turn)
+        if not tc.is_grad_enabled():
+            wrong.append(turn)
+
+    threads = [threading.Thread(target=work, args=(turn,)) for turn in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong
 
 
 def test_new_threads_record():

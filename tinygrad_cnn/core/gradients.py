@@ -135,6 +135,8 @@ class HookHandle:
 
 def register_hook(tensor: Tensor, hook: Callable[[Tensor], Tensor | None]) -> HookHandle:
     """Hooks of a computed Tensor live on its node, so they fire even if the Tensor has died."""
+    if not callable(hook):
+        raise TypeError(f"register_hook: the hook must be a function of the gradient, got {type(hook).__name__}")
 
     def on_gradient(g: Any) -> Any:
         bare = isinstance(g, np.ndarray | np.generic)

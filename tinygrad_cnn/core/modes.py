@@ -37,6 +37,11 @@ class mode:
     _flag = "grad"
     _value = True
 
+    def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
+        """`@no_grad` decorates as `@no_grad()` does."""
+        self = object.__new__(cls)
+        return self if function is None else self(function)
+
     def __enter__(self) -> None:
         state = STATE.get()
         changed: dict[str, Any] = {self._flag: self._value}
@@ -50,22 +55,16 @@ class mode:
         STATE.set(state._replace(outer=tuple(outer), **changed))
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        if not callable(function):
+            raise TypeError(
+                f"{type(self).__name__}: decorates a function, got {function!r}; it takes no other argument"
+            )
         if inspect.isgeneratorfunction(function):
-
-            @functools.wraps(function)
-            def generator(*args: Any, **kwargs: Any) -> Iterator[Any]:
-                # Entered only while the body runs, so that the mode does not leak to the caller between items.
-                iterator = function(*args, **kwargs)
-                value: Any = None
-                while True:
-                    with type(self)():
-                        try:
-                            item = iterator.send(value)
-                        except StopIteration as stop:
-                            return stop.value
-                    value = yield item
-
-            return generator
+            return functools.wraps(function)(_generator(type(self), function))
+        if inspect.iscoroutinefunction(function):
+            return functools.wraps(function)(_coroutine(type(self), function))
+        if inspect.isasyncgenfunction(function):
+            raise TypeError(f"{type(self).__name__}: an async generator would leave its caller in the mode; use `with`")
 
         @functools.wraps(function)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -73,6 +72,38 @@ class mode:
                 return function(*args, **kwargs)
 
         return wrapper
+
+
+def _generator(entered: type[mode], function: Callable[..., Any]) -> Callable[..., Any]:
+    """In the mode only while the body runs, so that it does not leak to the caller between items."""
+
+    def generator(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        iterator = function(*args, **kwargs)
+        resume: Callable[[], Any] = functools.partial(iterator.send, None)
+        while True:
+            with entered():
+                try:
+                    item = resume()
+                except StopIteration as stop:
+                    return stop.value
+            try:
+                resume = functools.partial(iterator.send, (yield item))
+            except GeneratorExit:
+                with entered():
+                    iterator.close()
+                raise
+            except BaseException as error:
+                resume = functools.partial(iterator.throw, error)
+
+    return generator
+
+
+def _coroutine(entered: type[mode], function: Callable[..., Any]) -> Callable[..., Any]:
+    async def coroutine(*args: Any, **kwargs: Any) -> Any:
+        with entered():  # the task's own: each task has a context of its own
+            return await function(*args, **kwargs)
+
+    return coroutine
 
 
 class no_grad(mode):

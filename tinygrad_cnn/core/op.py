@@ -196,6 +196,9 @@ class Op:
                     f"{self.name}: shapes {listed} do not broadcast: aligned at the last axis, each pair of lengths "
                     "must be equal or contain a 1; reshape one of them"
                 )
+        if isinstance(self.forward, np.ufunc) and isinstance(error, TypeError):
+            dtypes = " and ".join(str(a.dtype) if isinstance(a, np.ndarray) else type(a).__name__ for a in arrays)
+            return TypeError(f"{self.name}: not defined for {dtypes}; convert with x.astype(...) ({error})")
         if not str(error).startswith(f"{self.name}:"):
             error.add_note(f"in the forward of op {self.name!r}, inputs {shapes}, options {options}")
         return error

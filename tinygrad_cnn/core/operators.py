@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_cnn.core.dtypes import as_dtype
 from tinygrad_cnn.core.spelling import methods_in_numpys_words
 
 if TYPE_CHECKING:
@@ -377,7 +378,7 @@ class Operators:
 
     def astype(self, dtype: Any) -> Tensor:
         """Elements in another dtype; the gradient comes back in this one."""
-        return OPS["astype"](self, dtype=np.dtype(dtype))
+        return OPS["astype"](self, dtype=as_dtype("astype", dtype))
 
     def clone(self) -> Tensor:
         """A copy in memory of its own, on the tape."""

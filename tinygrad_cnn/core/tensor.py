@@ -10,25 +10,13 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tinygrad_cnn.core import gradients, memory, numpy_protocols, writing
+from tinygrad_cnn.core.dtypes import as_dtype, get_default_dtype, set_default_dtype
 from tinygrad_cnn.core.operators import OPS, Operators
+from tinygrad_cnn.core.spelling import Size, attribute_error
 from tinygrad_cnn.core.tape import Node
 from tinygrad_cnn.errors import ShapeError, TapeError
 
-_default_dtype: np.dtype[Any] = np.dtype("float32")
-
-
-def set_default_dtype(dtype: Any) -> None:
-    """The floating dtype that Python numbers become: "float32" at the start, "float64" or "float16"."""
-    global _default_dtype
-    wanted = np.dtype(dtype)
-    if wanted not in (np.float16, np.float32, np.float64):
-        raise TypeError(f"set_default_dtype: must be float16, float32 or float64, a floating dtype, got {wanted}")
-    _default_dtype = wanted
-
-
-def get_default_dtype() -> np.dtype[Any]:
-    """The floating dtype that Python numbers become."""
-    return _default_dtype
+__all__ = ["Tensor", "get_default_dtype", "set_default_dtype", "tensor"]
 
 
 class Tensor(Operators):
@@ -119,7 +107,7 @@ class Tensor(Operators):
     @property
     def size(self) -> int:  # type: ignore[override]  # as above
         """The number of elements; an attribute as in NumPy. `x.shape` is what PyTorch's `x.size()` gives."""
-        return self._data.size
+        return Size(self._data.size)
 
     @property
     def dtype(self) -> np.dtype[Any]:  # type: ignore[override]  # as above
@@ -178,7 +166,7 @@ class Tensor(Operators):
         facts = [body]
         if self.size == 0:
             facts = [f"shape={self.shape}"]
-        if self.dtype not in (_default_dtype, np.dtype("int64"), np.dtype("bool")):
+        if self.dtype not in (get_default_dtype(), np.dtype("int64"), np.dtype("bool")):
             facts.append(f"dtype={self.dtype}")
         if self.name:
             facts.append(f"name={self.name!r}")
@@ -320,39 +308,7 @@ class Tensor(Operators):
             )
 
     def __getattr__(self, name: str) -> NoReturn:
-        hint = _SPELLINGS.get(name)
-        raise AttributeError(f"Tensor has no attribute {name!r}" + (f"; {hint}" if hint else ""))
-
-
-# What PyTorch's users will try first, and how it is spelt here.
-_SPELLINGS = {
-    "view": "use x.reshape(...)",
-    "unsqueeze": "use x.expand_dims(axis)",
-    "cuda": "this engine computes on the CPU, in NumPy",
-    "cpu": "this engine computes on the CPU already",
-    "device": "this engine computes on the CPU, in NumPy",
-    "to": "use x.astype(dtype)",
-    "float": "use x.astype('float32')",
-    "double": "use x.astype('float64')",
-    "half": "use x.astype('float16')",
-    "long": "use x.astype('int64')",
-    "dim": "use x.ndim",
-    "numel": "use x.size",
-    "contiguous": "memory order is the engine's business here; leave it out",
-    "t": "use x.T or x.mT",
-    "clamp": "use x.clip(min, max)",
-    "expand": "use x.broadcast_to(shape)",
-    "repeat": "use x.tile(repeats)",
-    "gather": "use x.take_along_axis(indices, axis)",
-    "copy": "use x.clone()",
-    "add_": "use x += y",
-    "sub_": "use x -= y",
-    "mul_": "use x *= y",
-    "div_": "use x /= y",
-    "zero_": "use x[...] = 0 under tc.no_grad()",
-    "fill_": "use x[...] = value under tc.no_grad()",
-    "copy_": "use x[...] = y under tc.no_grad()",
-}
+        raise attribute_error(name, dir(type(self)))
 
 
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, name: str | None = None) -> Tensor:
@@ -379,9 +335,9 @@ def _as_array(data: Any, dtype: Any) -> np.ndarray:
         except ValueError as error:
             raise ShapeError(f"tensor: rows of different lengths do not make an array ({error})") from None
         if dtype is None and array.dtype.kind == "f" and not hasattr(data, "__array__") and not _holds_numpy(data):
-            array = array.astype(_default_dtype)
+            array = array.astype(get_default_dtype())
     if dtype is not None:
-        array = array.astype(dtype, copy=False)
+        array = array.astype(as_dtype("tensor", dtype), copy=False)
     if array.dtype.kind not in "fiubc":
         raise TypeError(f"tensor: needs numbers or booleans, got dtype {array.dtype} from {type(data).__name__}")
     return array
