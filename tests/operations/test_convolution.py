@@ -226,7 +226,7 @@ ERRORS = [
         r"weight expects 2 input channels .* x has 1 \(x.shape = \(2, 1, 5, 5\)\)",
     ),
     (lambda: conv2d(X, W[:5], groups=2), tc.ShapeError, r"groups = 2 must divide the 5 output channels"),
-    (lambda: conv2d(X, W, groups=0), ValueError, r"groups must be a positive int, got 0"),
+    (lambda: conv2d(X, W, groups=0), ValueError, r"groups must be an integer of at least 1, got 0"),
     (lambda: conv2d(X, W, np.zeros(5, np.float32), groups=2), tc.ShapeError, r"bias must have shape \(6,\)"),
     (lambda: conv2d(X, W.astype(float), groups=2), TypeError, r"x is float32, weight is float64.*astype"),
     (lambda: conv2d(X, W, stride=0, groups=2), ValueError, r"stride must be at least 1, got 0"),
@@ -237,7 +237,11 @@ ERRORS = [
     (lambda: conv2d(X, W, padding=-1, groups=2), ValueError, r"padding must not be negative"),
     (lambda: conv2d(X, W, padding=(1, 2, 3), groups=2), ValueError, r"padding must be an int, 2 ints"),
     (lambda: conv2d(X, W, padding="big", groups=2), ValueError, r"padding 'big' is unknown; the words are valid, same"),
-    (lambda: conv2d(X, W, padding_mode="mirror", groups=2), ValueError, r"padding_mode 'mirror' is unknown"),
+    (
+        lambda: conv2d(X, W, padding_mode="mirror", groups=2),
+        ValueError,
+        r"padding_mode must be one of 'zeros', .* got 'mirror'",
+    ),
     (
         lambda: conv2d(X, W, dilation=3, groups=2),
         tc.ShapeError,

@@ -83,7 +83,8 @@ def _mean(x: Array, axes: tuple[int, ...]) -> Array:
 
 def _rows(x: Array, axes: tuple[int, ...]) -> Array | None:
     """x as long rows, if the statistics are the channels' and its type holds them."""
-    return long_rows(x) if axes == (0, *range(2, x.ndim)) and x.dtype != np.float16 else None
+    of_batches = x.ndim > 1 and axes == (0, *range(2, x.ndim))
+    return long_rows(x) if of_batches and x.dtype != np.float16 else None
 
 
 def _near_zero(mean: Array, var: Array) -> bool:
@@ -154,5 +155,5 @@ def _affine(
                 out += np.multiply(others[at], factors, out=scratch("square", out.shape, out.dtype))
             out += shifts
 
-    share(work, stretches(rows), _NANOSECONDS * rows.size)
+    share(work, stretches(rows, _NANOSECONDS), _NANOSECONDS * rows.size)
     return y

@@ -4,10 +4,14 @@ from tinygrad_cnn.nn import init, utils
 from tinygrad_cnn.nn.activation import (
     ELU,
     GELU,
+    SELU,
     Hardswish,
     Hardtanh,
     LeakyReLU,
+    LogSigmoid,
     LogSoftmax,
+    Mish,
+    PReLU,
     ReLU,
     ReLU6,
     Sigmoid,
@@ -27,8 +31,18 @@ from tinygrad_cnn.nn.convolution import (
 )
 from tinygrad_cnn.nn.dropout import Dropout, Dropout2d
 from tinygrad_cnn.nn.embedding import Embedding
-from tinygrad_cnn.nn.linear import Flatten, Identity, Linear
-from tinygrad_cnn.nn.loss import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, KLDivLoss, L1Loss, MSELoss, NLLLoss
+from tinygrad_cnn.nn.linear import Linear
+from tinygrad_cnn.nn.loss import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    HuberLoss,
+    KLDivLoss,
+    L1Loss,
+    MSELoss,
+    NLLLoss,
+    SmoothL1Loss,
+)
 from tinygrad_cnn.nn.module import Module
 from tinygrad_cnn.nn.normalization import (
     BatchNorm1d,
@@ -42,8 +56,12 @@ from tinygrad_cnn.nn.normalization import (
 )
 from tinygrad_cnn.nn.parameter import Parameter
 from tinygrad_cnn.nn.pooling import (
+    AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
+    AdaptiveAvgPool3d,
+    AdaptiveMaxPool1d,
     AdaptiveMaxPool2d,
+    AdaptiveMaxPool3d,
     AvgPool1d,
     AvgPool2d,
     AvgPool3d,
@@ -52,16 +70,30 @@ from tinygrad_cnn.nn.pooling import (
     MaxPool1d,
     MaxPool2d,
     MaxPool3d,
-    Upsample,
+    MaxUnpool2d,
+)
+from tinygrad_cnn.nn.resampling import Fold, Unfold, Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
+from tinygrad_cnn.nn.shape import (
+    CircularPad2d,
+    ConstantPad2d,
+    Flatten,
+    Identity,
+    ReflectionPad2d,
+    ReplicationPad2d,
+    Unflatten,
+    ZeroPad1d,
+    ZeroPad2d,
 )
 
 __all__ = [
-    "ELU", "GELU", "AdaptiveAvgPool2d", "AdaptiveMaxPool2d", "AvgPool1d", "AvgPool2d", "AvgPool3d",
-    "BCEWithLogitsLoss", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "Conv1d", "Conv2d", "Conv3d",
-    "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d", "CrossEntropyLoss", "Dropout", "Dropout2d",
-    "Embedding", "Flatten", "GlobalAvgPool2d", "GlobalMaxPool2d", "GroupNorm", "Hardswish", "Hardtanh", "HuberLoss",
-    "Identity", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "KLDivLoss", "L1Loss", "LayerNorm",
-    "LeakyReLU", "Linear", "LogSoftmax", "MSELoss", "MaxPool1d", "MaxPool2d", "MaxPool3d", "Module", "ModuleDict",
-    "ModuleList", "NLLLoss", "Parameter", "ReLU", "ReLU6", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus",
-    "Tanh", "Upsample", "init", "utils",
+    "ELU", "GELU", "SELU", "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d", "AdaptiveMaxPool1d",
+    "AdaptiveMaxPool2d", "AdaptiveMaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d", "BCELoss", "BCEWithLogitsLoss",
+    "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "CircularPad2d", "ConstantPad2d", "Conv1d", "Conv2d", "Conv3d",
+    "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d", "CrossEntropyLoss", "Dropout", "Dropout2d", "Embedding",
+    "Flatten", "Fold", "GlobalAvgPool2d", "GlobalMaxPool2d", "GroupNorm", "Hardswish", "Hardtanh", "HuberLoss",
+    "Identity", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "KLDivLoss", "L1Loss", "LayerNorm", "LeakyReLU",
+    "Linear", "LogSigmoid", "LogSoftmax", "MSELoss", "MaxPool1d", "MaxPool2d", "MaxPool3d", "MaxUnpool2d", "Mish",
+    "Module", "ModuleDict", "ModuleList", "NLLLoss", "PReLU", "Parameter", "ReLU", "ReLU6", "ReflectionPad2d",
+    "ReplicationPad2d", "Sequential", "SiLU", "Sigmoid", "SmoothL1Loss", "Softmax", "Softplus", "Tanh", "Unflatten",
+    "Unfold", "Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d", "ZeroPad1d", "ZeroPad2d", "init", "utils",
 ]  # fmt: skip

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import tinygrad_cnn.functional as F
+from tinygrad_cnn.checks import choice, flag, integer
 from tinygrad_cnn.core.tensor import Tensor
 from tinygrad_cnn.nn import init
-from tinygrad_cnn.nn.linear import empty_parameter, positive
 from tinygrad_cnn.nn.module import Module
+from tinygrad_cnn.nn.parameter import empty_parameter
 from tinygrad_cnn.operations.geometry import paddings, per_axis
 from tinygrad_cnn.operations.padding import MODES
 
@@ -22,16 +23,15 @@ class _Kernel(Module):
         self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any, dilation: Any, groups: int
     ) -> None:
         name, d = type(self).__name__, self._dimensions
-        positive(name, in_channels=in_channels, out_channels=out_channels, groups=groups)
+        self.groups = integer(name, "groups", groups, least=1)
+        self.in_channels = integer(name, "in_channels", in_channels, least=1)
+        self.out_channels = integer(name, "out_channels", out_channels, least=1)
         for what, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
             if channels % groups:
                 raise ValueError(f"{name}: groups = {groups} must divide {what} = {channels}")
-        self.in_channels = in_channels
-        self.out_channels = out_channels
         self.kernel_size = per_axis(name, "kernel_size", kernel_size, d)
         self.stride = per_axis(name, "stride", stride, d)
         self.dilation = per_axis(name, "dilation", dilation, d)
-        self.groups = groups
 
     def _set_padding(self, padding: Any) -> None:
         """Keep a word, one int per axis, or one (before, after) pair per axis."""
@@ -43,8 +43,9 @@ class _Kernel(Module):
             self.padding = tuple(before for before, _ in pairs) if symmetric else pairs
 
     def _make_parameters(self, shape: tuple[int, ...], bias: bool, dtype: Any) -> None:
-        self.weight = empty_parameter(shape, dtype)
-        self.bias = empty_parameter((self.out_channels,), dtype) if bias else None
+        name = type(self).__name__
+        self.weight = empty_parameter(name, shape, dtype)
+        self.bias = empty_parameter(name, (self.out_channels,), dtype) if flag(name, "bias", bias) else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -79,11 +80,7 @@ class _Conv(_Kernel):
     ) -> None:
         self._set_up(in_channels, out_channels, kernel_size, stride, dilation, groups)
         self._set_padding(padding)
-        if padding_mode not in MODES:
-            raise ValueError(
-                f"{type(self).__name__}: padding_mode {padding_mode!r} is unknown; the modes are {', '.join(MODES)}"
-            )
-        self.padding_mode = padding_mode
+        self.padding_mode = choice(type(self).__name__, "padding_mode", padding_mode, MODES)
         self._make_parameters((out_channels, in_channels // groups, *self.kernel_size), bias, dtype)
 
     def forward(self, x: Any) -> Tensor:

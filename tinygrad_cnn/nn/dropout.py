@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import tinygrad_cnn.functional as F
+from tinygrad_cnn.checks import number
 from tinygrad_cnn.core.tensor import Tensor
 from tinygrad_cnn.nn.module import Module
 
@@ -20,9 +21,7 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
-        if not 0 <= p <= 1:
-            raise ValueError(f"{type(self).__name__}: p is the probability of being dropped, in [0, 1], got {p!r}")
-        self.p = p
+        self.p = number(type(self).__name__, "p", p, least=0, most=1)
         self.inplace = inplace  # for PyTorch's sake; it changes nothing
 
     def forward(self, x: Any) -> Tensor:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import tinygrad_cnn.functional as F
+from tinygrad_cnn.checks import integer
 from tinygrad_cnn.core.tensor import Tensor
 from tinygrad_cnn.nn import init
-from tinygrad_cnn.nn.linear import empty_parameter, positive
 from tinygrad_cnn.nn.module import Module
+from tinygrad_cnn.nn.parameter import empty_parameter
 
 
 class Embedding(Module):
@@ -23,13 +24,12 @@ class Embedding(Module):
     def __init__(
         self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, *, dtype: Any = None
     ) -> None:
-        positive("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
-        if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
-            raise ValueError(f"Embedding: padding_idx must name one of {num_embeddings} rows, got {padding_idx!r}")
-        self.num_embeddings = num_embeddings
-        self.embedding_dim = embedding_dim
-        self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
-        self.weight = empty_parameter((num_embeddings, embedding_dim), dtype)
+        rows = self.num_embeddings = integer("Embedding", "num_embeddings", num_embeddings, least=1)
+        self.embedding_dim = integer("Embedding", "embedding_dim", embedding_dim, least=1)
+        self.padding_idx: int | None = None
+        if padding_idx is not None:
+            self.padding_idx = integer("Embedding", "padding_idx", padding_idx, least=-rows, most=rows - 1) % rows
+        self.weight = empty_parameter("Embedding", (num_embeddings, embedding_dim), dtype)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 import tinygrad_cnn.functional as F
+from tinygrad_cnn.checks import flag, floating_dtype, integer, number
 from tinygrad_cnn.core.tape import STATE
 from tinygrad_cnn.core.tensor import Tensor, get_default_dtype
 from tinygrad_cnn.errors import ShapeError
 from tinygrad_cnn.nn import init
-from tinygrad_cnn.nn.linear import empty_parameter, positive
 from tinygrad_cnn.nn.module import Module
-from tinygrad_cnn.nn.parameter import Parameter
+from tinygrad_cnn.nn.parameter import Parameter, empty_parameter
 from tinygrad_cnn.operations.geometry import AXES
 
 
@@ -25,11 +26,10 @@ class _Affine(Module):
     bias: Parameter | None
 
     def _make_parameters(self, shape: tuple[int, ...], eps: float, weight: bool, bias: bool, dtype: Any) -> None:
-        if not eps > 0:
-            raise ValueError(f"{type(self).__name__}: eps must be positive, got {eps!r}")
-        self.eps = eps
-        self.weight = empty_parameter(shape, dtype) if weight else None
-        self.bias = empty_parameter(shape, dtype) if bias else None
+        name = type(self).__name__
+        self.eps = number(name, "eps", eps, above=0, below=math.inf)
+        self.weight = empty_parameter(name, shape, dtype) if weight else None
+        self.bias = empty_parameter(name, shape, dtype) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -59,17 +59,12 @@ class _BatchNorm(_Affine):
         dtype: Any = None,
     ) -> None:
         name = type(self).__name__
-        positive(name, num_features=num_features)
-        if momentum is not None and not 0 <= momentum <= 1:
-            raise ValueError(
-                f"{name}: momentum must lie in [0, 1], or be None for the mean of all batches, got {momentum!r}"
-            )
-        self.num_features = num_features
-        self.momentum = momentum
-        self.affine = affine
-        self.track_running_stats = track_running_stats
-        self._make_parameters((num_features,), eps, affine, affine and bias, dtype)
-        dtype = get_default_dtype() if dtype is None else dtype
+        self.num_features = integer(name, "num_features", num_features, least=1)
+        self.momentum = None if momentum is None else number(name, "momentum", momentum, least=0, most=1)
+        self.affine = flag(name, "affine", affine)
+        self.track_running_stats = flag(name, "track_running_stats", track_running_stats)
+        self._make_parameters((num_features,), eps, affine, affine and flag(name, "bias", bias), dtype)
+        dtype = get_default_dtype() if dtype is None else floating_dtype(name, dtype)
         for buffer, start in (
             ("running_mean", np.zeros(num_features, dtype)),
             ("running_var", np.ones(num_features, dtype)),
@@ -200,11 +195,13 @@ class LayerNorm(_Affine):
         *,
         dtype: Any = None,
     ) -> None:
-        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-        for length in shape:
-            positive("LayerNorm", normalized_shape=length)
+        given = normalized_shape if isinstance(normalized_shape, list | tuple) else (normalized_shape,)
+        shape = tuple(integer("LayerNorm", "normalized_shape", n, least=1) for n in given)
+        if not shape:
+            raise ValueError("LayerNorm: normalized_shape must name at least one length, got ()")
         self.normalized_shape = shape
-        self.elementwise_affine = elementwise_affine
+        self.elementwise_affine = flag("LayerNorm", "elementwise_affine", elementwise_affine)
+        bias = flag("LayerNorm", "bias", bias)
         self._make_parameters(shape, eps, elementwise_affine, elementwise_affine and bias, dtype)
 
     def forward(self, x: Any) -> Tensor:
@@ -230,13 +227,12 @@ class GroupNorm(_Affine):
         bias: bool = True,
         dtype: Any = None,
     ) -> None:
-        positive("GroupNorm", num_groups=num_groups, num_channels=num_channels)
+        self.num_groups = integer("GroupNorm", "num_groups", num_groups, least=1)
+        self.num_channels = integer("GroupNorm", "num_channels", num_channels, least=1)
         if num_channels % num_groups:
             raise ValueError(f"GroupNorm: num_groups = {num_groups} must divide num_channels = {num_channels}")
-        self.num_groups = num_groups
-        self.num_channels = num_channels
-        self.affine = affine
-        self._make_parameters((num_channels,), eps, affine, affine and bias, dtype)
+        self.affine = flag("GroupNorm", "affine", affine)
+        self._make_parameters((num_channels,), eps, affine, affine and flag("GroupNorm", "bias", bias), dtype)
 
     def forward(self, x: Any) -> Tensor:
         return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinygrad_cnn.core.tensor import Tensor
+import numpy as np
+
+from tinygrad_cnn.checks import floating_dtype
+from tinygrad_cnn.core.tensor import Tensor, get_default_dtype
 
 
 class Parameter(Tensor):
@@ -24,3 +27,8 @@ class Parameter(Tensor):
 
     def __repr__(self) -> str:
         return f"Parameter containing:\n{super().__repr__()}"
+
+
+def empty_parameter(layer: str, shape: tuple[int, ...], dtype: Any) -> Parameter:
+    """A parameter for an initialiser to fill, in the default dtype unless another is given."""
+    return Parameter(np.empty(shape, get_default_dtype() if dtype is None else floating_dtype(layer, dtype)))

@@ -1,13 +1,14 @@
-"""Layers that make images smaller or larger; none has parameters."""
+"""Pooling layers; none has parameters."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import tinygrad_cnn.functional as F
+from tinygrad_cnn.checks import flag, integer
 from tinygrad_cnn.core.tensor import Tensor
 from tinygrad_cnn.nn.module import Module
-from tinygrad_cnn.operations.geometry import per_axis
+from tinygrad_cnn.operations.geometry import check_half, per_axis
 
 
 class _Pool(Module):
@@ -16,13 +17,16 @@ class _Pool(Module):
     _dimensions: int
     _shown: tuple[str, ...] = ("kernel_size", "stride", "padding")
 
-    def _set_up(self, kernel_size: Any, stride: Any, padding: Any, ceil_mode: bool) -> None:
-        per_axis(type(self).__name__, "kernel_size", kernel_size, self._dimensions)
+    def _set_up(self, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> None:
+        name, d = type(self).__name__, self._dimensions
+        kernel = per_axis(name, "kernel_size", kernel_size, d)
+        check_half(name, kernel, per_axis(name, "dilation", dilation, d), padding)
         self.kernel_size = kernel_size
         self.stride = kernel_size if stride is None else stride
-        per_axis(type(self).__name__, "stride", self.stride, self._dimensions)
+        per_axis(name, "stride", self.stride, d)
         self.padding = padding
-        self.ceil_mode = ceil_mode
+        self.dilation = dilation
+        self.ceil_mode = flag(name, "ceil_mode", ceil_mode)
 
     def extra_repr(self) -> str:
         return ", ".join(f"{option}={getattr(self, option)!r}" for option in self._shown)
@@ -40,10 +44,8 @@ class _MaxPool(_Pool):
         return_indices: bool = False,
         ceil_mode: bool = False,
     ) -> None:
-        self._set_up(kernel_size, stride, padding, ceil_mode)
-        per_axis(type(self).__name__, "dilation", dilation, self._dimensions)
-        self.dilation = dilation
-        self.return_indices = return_indices
+        self._set_up(kernel_size, stride, padding, dilation, ceil_mode)
+        self.return_indices = flag(type(self).__name__, "return_indices", return_indices)
 
     def forward(self, x: Any) -> Any:
         pool: Any = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[self._dimensions - 1]
@@ -74,6 +76,8 @@ class MaxPool3d(_MaxPool):
 
 
 class _AvgPool(_Pool):
+    divisor_override: int | None = None
+
     def __init__(
         self,
         kernel_size: Any,
@@ -82,12 +86,29 @@ class _AvgPool(_Pool):
         ceil_mode: bool = False,
         count_include_pad: bool = True,
     ) -> None:
-        self._set_up(kernel_size, stride, padding, ceil_mode)
-        self.count_include_pad = count_include_pad
+        self._set_up(kernel_size, stride, padding, 1, ceil_mode)
+        self.count_include_pad = flag(type(self).__name__, "count_include_pad", count_include_pad)
 
     def forward(self, x: Any) -> Tensor:
-        pool = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[self._dimensions - 1]
-        return pool(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
+        options = (x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
+        if self._dimensions == 1:
+            return F.avg_pool1d(*options)
+        return (F.avg_pool2d, F.avg_pool3d)[self._dimensions - 2](*options, self.divisor_override)
+
+
+class _AvgPoolByAnyDivisor(_AvgPool):
+    def __init__(
+        self,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ) -> None:
+        super().__init__(kernel_size, stride, padding, ceil_mode, count_include_pad)
+        if divisor_override is not None:
+            self.divisor_override = integer(type(self).__name__, "divisor_override", divisor_override, least=1)
 
 
 class AvgPool1d(_AvgPool):
@@ -96,27 +117,47 @@ class AvgPool1d(_AvgPool):
     _dimensions = 1
 
 
-class AvgPool2d(_AvgPool):
+class AvgPool2d(_AvgPoolByAnyDivisor):
     """`F.avg_pool2d`: the mean of each window, by default moved by its own size. Lectures C3, C5."""
 
     _dimensions = 2
 
 
-class AvgPool3d(_AvgPool):
+class AvgPool3d(_AvgPoolByAnyDivisor):
     """`F.avg_pool3d`: (N, C, D, H, W) -> (N, C, D', H', W')."""
 
     _dimensions = 3
 
 
 class _Adaptive(Module):
+    """What adaptive pools share: an output size, an int or one per spatial axis, where None keeps the length."""
+
+    _dimensions: int
+
     def __init__(self, output_size: Any) -> None:
+        given = output_size if isinstance(output_size, list | tuple) else (output_size,)
+        lengths = tuple(1 if n is None else n for n in given)
+        per_axis(type(self).__name__, "output_size", lengths * self._dimensions if len(lengths) == 1 else lengths,
+                 self._dimensions)  # fmt: skip
         self.output_size = output_size
 
     def extra_repr(self) -> str:
         return f"output_size={self.output_size}"
 
 
-class AdaptiveAvgPool2d(_Adaptive):
+class _AdaptiveAvgPool(_Adaptive):
+    def forward(self, x: Any) -> Tensor:
+        pool = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)[self._dimensions - 1]
+        return pool(x, self.output_size)
+
+
+class AdaptiveAvgPool1d(_AdaptiveAvgPool):
+    """`F.adaptive_avg_pool1d`: (N, C, L) -> (N, C, output_size)."""
+
+    _dimensions = 1
+
+
+class AdaptiveAvgPool2d(_AdaptiveAvgPool):
     """`F.adaptive_avg_pool2d`: means over windows chosen so that the output has output_size.
 
     >>> import numpy as np
@@ -124,15 +165,37 @@ class AdaptiveAvgPool2d(_Adaptive):
     (2, 64, 1, 1)
     """
 
+    _dimensions = 2
+
+
+class AdaptiveAvgPool3d(_AdaptiveAvgPool):
+    """`F.adaptive_avg_pool3d`: (N, C, D, H, W) -> (N, C, *output_size)."""
+
+    _dimensions = 3
+
+
+class _AdaptiveMaxPool(_Adaptive):
     def forward(self, x: Any) -> Tensor:
-        return F.adaptive_avg_pool2d(x, self.output_size)
+        pool = (F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d)[self._dimensions - 1]
+        return pool(x, self.output_size)
 
 
-class AdaptiveMaxPool2d(_Adaptive):
+class AdaptiveMaxPool1d(_AdaptiveMaxPool):
+    """`F.adaptive_max_pool1d`: (N, C, L) -> (N, C, output_size)."""
+
+    _dimensions = 1
+
+
+class AdaptiveMaxPool2d(_AdaptiveMaxPool):
     """`F.adaptive_max_pool2d`: maxima over windows chosen so that the output has output_size."""
 
-    def forward(self, x: Any) -> Tensor:
-        return F.adaptive_max_pool2d(x, self.output_size)
+    _dimensions = 2
+
+
+class AdaptiveMaxPool3d(_AdaptiveMaxPool):
+    """`F.adaptive_max_pool3d`: (N, C, D, H, W) -> (N, C, *output_size)."""
+
+    _dimensions = 3
 
 
 class GlobalAvgPool2d(Module):
@@ -149,22 +212,16 @@ class GlobalMaxPool2d(Module):
         return F.global_max_pool(x)
 
 
-class Upsample(Module):
-    """`F.interpolate`: images resampled to a size, or by a factor; mode "nearest" or "bilinear"."""
+class MaxUnpool2d(Module):
+    """`F.max_unpool2d`: maxima put back where `MaxPool2d(..., return_indices=True)` found them."""
 
-    def __init__(
-        self, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None
-    ) -> None:
-        if (size is None) == (scale_factor is None):
-            raise ValueError(f"Upsample: give either size or scale_factor, got {size!r} and {scale_factor!r}")
-        self.size = size
-        self.scale_factor = scale_factor
-        self.mode = mode
-        self.align_corners = align_corners
+    def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0) -> None:
+        self.kernel_size = per_axis("MaxUnpool2d", "kernel_size", kernel_size, 2)
+        self.stride = self.kernel_size if stride is None else per_axis("MaxUnpool2d", "stride", stride, 2)
+        self.padding = per_axis("MaxUnpool2d", "padding", padding, 2, least=0)
 
-    def forward(self, x: Any) -> Tensor:
-        return F.interpolate(x, self.size, self.scale_factor, self.mode, self.align_corners)
+    def forward(self, x: Any, indices: Any, output_size: Any = None) -> Tensor:
+        return F.max_unpool2d(x, indices, self.kernel_size, self.stride, self.padding, output_size)
 
     def extra_repr(self) -> str:
-        extent = f"size={self.size!r}" if self.scale_factor is None else f"scale_factor={self.scale_factor!r}"
-        return f"{extent}, mode={self.mode!r}"
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"

@@ -1,6 +1,7 @@
 """The differentiable operations, one file per family; importing this package fills the registry."""
 
 from tinygrad_cnn.operations import (
+    adaptive_pooling,
     convolution,
     dropout,
     einsum,
@@ -17,9 +18,11 @@ from tinygrad_cnn.operations import (
     reduction,
     shape,
     unfolding,
+    unpooling,
 )
 
 __all__ = [
+    "adaptive_pooling",
     "convolution",
     "dropout",
     "einsum",
@@ -36,4 +39,5 @@ __all__ = [
     "reduction",
     "shape",
     "unfolding",
+    "unpooling",
 ]

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinygrad_cnn.checks import as_tensor, choice, integer, refuse_mixed_dtypes
 from tinygrad_cnn.core.op import Op, op
 from tinygrad_cnn.core.operators import OPS
 from tinygrad_cnn.core.tensor import Tensor
@@ -19,8 +20,7 @@ from tinygrad_cnn.kernels import convolution as kernels
 from tinygrad_cnn.kernels.convolution import Geometry
 from tinygrad_cnn.kernels.layout import Array
 from tinygrad_cnn.kernels.reduction import channel_sum
-from tinygrad_cnn.operations.geometry import AXES, as_tensor, check_fits, check_image, extents, paddings, per_axis
-from tinygrad_cnn.operations.linalg import refuse_mixed_dtypes
+from tinygrad_cnn.operations.geometry import AXES, check_fits, check_image, extents, paddings, per_axis
 from tinygrad_cnn.operations.padding import MODES, pad
 
 
@@ -185,7 +185,7 @@ def convolve2d(
     >>> convolve2d([[[[0.0, 1.0, 0.0]]]], [[[[1.0, 2.0, 3.0]]]], padding=((0, 0), (1, 1)))
     tensor([[[[1., 2., 3.]]]])
     """
-    weight = as_tensor(weight)
+    weight = as_tensor("convolve2d", weight, "weight")
     check_image("convolve2d", weight, 2, "weight")
     turned = OPS["flip"](weight, axis=(2, 3))
     return _convolve("convolve2d", 2, x, turned, bias, stride, padding, dilation, groups, padding_mode)
@@ -215,8 +215,7 @@ def _convolve(
             f"{name}: groups = {groups} must divide the {outputs} output channels (weight.shape = {weight.shape})"
         )
     _check_bias(name, bias, outputs, "weight.shape[0]")
-    if padding_mode not in MODES:
-        raise ValueError(f"{name}: padding_mode {padding_mode!r} is unknown; the modes are {', '.join(MODES)}")
+    choice(name, "padding_mode", padding_mode, MODES)
     strides, dilations = per_axis(name, "stride", stride, d), per_axis(name, "dilation", dilation, d)
     pads = paddings(name, padding, x.shape[2:], kernel, strides, dilations)
     check_fits(name, x.shape[2:], kernel, dilations, pads)
@@ -345,8 +344,8 @@ def _spread(
 
 
 def _operands(name: str, d: int, x: Any, weight: Any, bias: Any, groups: Any) -> tuple[Tensor, Tensor, Tensor | None]:
-    x, weight = as_tensor(x), as_tensor(weight)
-    bias = None if bias is None else as_tensor(bias)
+    x, weight = as_tensor(name, x), as_tensor(name, weight, "weight")
+    bias = None if bias is None else as_tensor(name, bias, "bias")
     check_image(name, x, d)
     if weight.ndim != d + 2 or 0 in weight.shape[2:]:
         shape = "(in, out / groups, kernel)" if "transpose" in name else "(out, in / groups, kernel)"
@@ -358,8 +357,7 @@ def _operands(name: str, d: int, x: Any, weight: Any, bias: Any, groups: Any) ->
         raise TypeError(
             f"{name}: booleans are not summed; use .astype('float32') (x is {x.dtype}, weight {weight.dtype})"
         )
-    if isinstance(groups, bool) or not isinstance(groups, int | np.integer) or groups < 1:
-        raise ValueError(f"{name}: groups must be a positive int, got {groups!r}")
+    integer(name, "groups", groups, least=1)
     refuse_mixed_dtypes(name, x=x, weight=weight, **({} if bias is None else {"bias": bias}))
     return x, weight, bias
 

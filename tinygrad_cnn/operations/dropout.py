@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_cnn.checks import as_tensor, flag, number
 from tinygrad_cnn.core.op import op
 from tinygrad_cnn.core.tensor import Tensor
 from tinygrad_cnn.errors import ShapeError
@@ -45,10 +46,9 @@ def dropout2d(x: Any, p: float = 0.5, training: bool = True) -> Tensor:
 
 
 def _dropped(name: str, x: Any, p: float, training: bool, mask_shape: Any) -> Tensor:
-    if not 0 <= p <= 1:
-        raise ValueError(f"{name}: p is the probability of being dropped and must lie in [0, 1], got {p}")
-    x = x if isinstance(x, Tensor) else Tensor(x)
-    if not training or p == 0:
+    x = as_tensor(name, x)
+    number(name, "p", p, least=0, most=1)
+    if not flag(name, "training", training) or p == 0:
         return x
     mask = generator().random(mask_shape(x.shape)) >= p
     return _dropout(x, mask=mask, scale=1 / (1 - p) if p < 1 else 0.0)

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_cnn.checks import as_tensor, refuse_mixed_dtypes
 from tinygrad_cnn.core.op import Op, op
 from tinygrad_cnn.core.operators import FUNCTIONS
 from tinygrad_cnn.core.tensor import Tensor
 from tinygrad_cnn.errors import ShapeError
-from tinygrad_cnn.operations.linalg import refuse_mixed_dtypes
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -52,7 +52,7 @@ def einsum(equation: str, *operands: Any) -> Tensor:
     """
     if len(operands) == 1 and isinstance(operands[0], list | tuple):
         operands = tuple(operands[0])
-    xs = [x if isinstance(x, Tensor) else Tensor(x) for x in operands]
+    xs = [as_tensor("einsum", x, f"operands[{i}]") for i, x in enumerate(operands)]
     terms, output = _parsed(equation, xs)
     lengths = _lengths(equation, terms, xs)
     refuse_mixed_dtypes("einsum", **{f"operands[{i}]": x for i, x in enumerate(xs)})

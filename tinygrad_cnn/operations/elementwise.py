@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_cnn.checks import as_tensor, choice, number, refuse_mixed_dtypes
 from tinygrad_cnn.core.op import Op, op
 from tinygrad_cnn.core.tensor import Tensor
+from tinygrad_cnn.errors import ShapeError
 from tinygrad_cnn.kernels import elementwise as kernels
 from tinygrad_cnn.kernels import special
 
@@ -124,24 +126,30 @@ relu = op(
 )
 leaky_relu = op(
     "leaky_relu",
-    lambda x, negative_slope=0.01: np.where(x > 0, x, x * negative_slope),
+    lambda x, negative_slope=0.01: _leaky_relu(x, number("leaky_relu", "negative_slope", negative_slope)),
     lambda g, x, negative_slope: where(x > 0, g, g * negative_slope),
     doc="x above 0, negative_slope * x below; its derivative at 0 is negative_slope.",
 )
 elu = op(
     "elu",
-    lambda x, alpha=1.0: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0))),
+    lambda x, alpha=1.0: _elu(x, number("elu", "alpha", alpha)),
     lambda g, x, alpha: where(x <= 0, g * (alpha * exp(where(x <= 0, x, 0.0))), g),
     doc="x above 0, alpha * (exp(x) - 1) below; its derivative at 0 is alpha (Clevert et al. 2015).",
 )
 
 
+def _leaky_relu(x: np.ndarray, negative_slope: float) -> np.ndarray:
+    return np.where(x > 0, x, x * negative_slope)
+
+
+def _elu(x: np.ndarray, alpha: float) -> np.ndarray:
+    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+
+
 def _gelu(x: np.ndarray, approximate: str) -> np.ndarray:
-    if approximate == "tanh":
+    if choice("gelu", "approximate", approximate, ("none", "tanh")) == "tanh":
         return x * (0.5 * (1 + np.tanh(_GELU_TANH * (x + 0.044715 * x**3))))
-    if approximate == "none":
-        return x * (0.5 * (1 + special.erf(x * math.sqrt(0.5))))
-    raise ValueError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
+    return x * (0.5 * (1 + special.erf(x * math.sqrt(0.5))))
 
 
 def _gelu_rule(g: Tensor, x: Tensor, approximate: str) -> Tensor:
@@ -192,14 +200,12 @@ hardtanh = op(
 
 
 def _hardtanh(x: np.ndarray, min_val: float, max_val: float) -> np.ndarray:
-    if min_val > max_val:
-        raise ValueError(f"hardtanh: min_val {min_val} is above max_val {max_val}")
+    number("hardtanh", "min_val", min_val, most=number("hardtanh", "max_val", max_val))
     return np.clip(x, min_val, max_val)
 
 
 def _softplus(x: np.ndarray, beta: float, threshold: float) -> np.ndarray:
-    if not beta > 0:
-        raise ValueError(f"softplus: beta must be positive, got {beta}")
+    beta, threshold = number("softplus", "beta", beta, above=0), number("softplus", "threshold", threshold)
     return np.where(x * beta > threshold, x, special.softplus(x * beta) / beta)
 
 
@@ -209,6 +215,55 @@ softplus = op(
     lambda g, x, beta, threshold: where(x * beta > threshold, g, g * sigmoid(x * beta)),
     doc="log(1 + exp(beta * x)) / beta, and x itself where beta * x > threshold.",
 )
+
+
+def selu(x: Any) -> Tensor:
+    """1.0507 * elu(x, alpha=1.6733), which keeps mean 0 and variance 1 from layer to layer. Klambauer et al. 2017.
+
+    >>> selu(Tensor([1.0, 0.0]))
+    tensor([1.050701, 0.      ])
+    """
+    return elu(x, alpha=1.6732632423543772848170429916717) * 1.0507009873554804934193349852946
+
+
+def mish(x: Any) -> Tensor:
+    """x * tanh(log(1 + exp(x))). Misra 2019.
+
+    >>> mish(Tensor([1.0, 0.0]))
+    tensor([0.8650984, 0.       ])
+    """
+    return x * tanh(softplus(x))
+
+
+def logsigmoid(x: Any) -> Tensor:
+    """log(sigmoid(x)), without overflow.
+
+    >>> logsigmoid(Tensor([0.0, -1000.0]))
+    tensor([-6.931472e-01, -1.000000e+03])
+    """
+    return -softplus(neg(x), threshold=math.inf)
+
+
+def prelu(x: Any, weight: Any) -> Tensor:
+    """x above 0, weight * x below: weight (1,), or (C,) for the channels of x (N, C, ...). He et al. 2015.
+
+    dx = weight * g and dweight = sum(x * g) where x <= 0.
+
+    Raises ShapeError for a weight of another shape.
+
+    >>> prelu(Tensor([[1.0, -1.0]]), Tensor([0.5, 0.25]))
+    tensor([[ 1.  , -0.25]])
+    """
+    x, weight = as_tensor("prelu", x), as_tensor("prelu", weight, "weight")
+    channels = x.shape[1] if x.ndim > 1 else 1
+    if weight.ndim != 1 or weight.size not in (1, channels):
+        raise ShapeError(
+            f"prelu: weight must have shape (1,) or ({channels},), one per channel of x (x.shape = {x.shape}), got "
+            f"{weight.shape}"
+        )
+    refuse_mixed_dtypes("prelu", x=x, weight=weight)
+    return where(x > 0, x, x * (weight if weight.size == 1 else weight.reshape(-1, *[1] * (x.ndim - 2))))
+
 
 # ---- comparison and logic: no gradient -------------------------------------------------------------------------
 

@@ -7,16 +7,33 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_cnn.checks import as_tensor, flag, number, refuse_mixed_dtypes
 from tinygrad_cnn.core.op import op
 from tinygrad_cnn.core.tensor import Tensor
 from tinygrad_cnn.errors import ShapeError
 from tinygrad_cnn.kernels import special
-from tinygrad_cnn.operations.elementwise import exp, hardtanh, log, sigmoid, softplus, square
-from tinygrad_cnn.operations.geometry import as_tensor
-from tinygrad_cnn.operations.linalg import refuse_mixed_dtypes
+from tinygrad_cnn.operations.elementwise import exp, hardtanh, log, maximum, sigmoid, sign, softplus
 from tinygrad_cnn.operations.loss import check_probabilities, check_reduction
 
 # ---- distances -------------------------------------------------------------------------------------------------
+
+
+def _size(d: np.ndarray) -> np.ndarray:
+    return np.where(d.real < 0, -d, d)  # |d|, also of a complex step
+
+
+_mse_loss = op(
+    "mse_loss",
+    lambda input, target: np.square(input - target),
+    (lambda g, input, target: g * (2 * (input - target)), lambda g, input, target: g * (2 * (target - input))),
+    doc="(input - target)², entry by entry.",
+)
+_l1_loss = op(
+    "l1_loss",
+    lambda input, target: _size(input - target),
+    (lambda g, input, target: g * sign(input - target), lambda g, input, target: -g * sign(input - target)),
+    doc="|input - target|, entry by entry; its derivative at 0 is 0.",
+)
 
 
 def mse_loss(input: Any, target: Any, *, reduction: str = "mean") -> Tensor:
@@ -27,7 +44,7 @@ def mse_loss(input: Any, target: Any, *, reduction: str = "mean") -> Tensor:
     """
     a, b = _pair("mse_loss", input, target)
     check_reduction("mse_loss", reduction)
-    return _reduced(square(a - b), reduction)
+    return _reduced(_mse_loss(a, b), reduction)
 
 
 def l1_loss(input: Any, target: Any, *, reduction: str = "mean") -> Tensor:
@@ -38,12 +55,12 @@ def l1_loss(input: Any, target: Any, *, reduction: str = "mean") -> Tensor:
     """
     a, b = _pair("l1_loss", input, target)
     check_reduction("l1_loss", reduction)
-    return _reduced((a - b).abs(), reduction)
+    return _reduced(_l1_loss(a, b), reduction)
 
 
 def _huber_forward(input: np.ndarray, target: np.ndarray, delta: float) -> np.ndarray:
     d = input - target
-    size = np.where(d.real < 0, -d, d)  # |d|, also of a complex step
+    size = _size(d)
     return np.where(size <= delta, 0.5 * d * d, delta * (size - 0.5 * delta))
 
 
@@ -70,27 +87,86 @@ def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 
     """
     a, b = _pair("huber_loss", input, target)
     check_reduction("huber_loss", reduction)
-    if not delta > 0:
-        raise ValueError(f"huber_loss: delta must be positive, got {delta!r}")
+    number("huber_loss", "delta", delta, above=0)
     return _reduced(_huber_loss(a, b, delta=delta), reduction)
+
+
+def smooth_l1_loss(input: Any, target: Any, *, reduction: str = "mean", beta: float = 1.0) -> Tensor:
+    """Mean of the smooth L1 loss: d² / (2 beta) up to |d| = beta, and |d| - beta / 2 from there, d = input - target.
+
+    It is `huber_loss` with delta = beta, over beta; with beta = 0 it is `l1_loss`. Girshick 2015.
+
+    Raises ShapeError if the shapes differ, ValueError for a negative beta.
+
+    >>> smooth_l1_loss(Tensor([1.0, 4.0]), Tensor([1.0, 1.0]))
+    tensor(1.25)
+    """
+    a, b = _pair("smooth_l1_loss", input, target)
+    check_reduction("smooth_l1_loss", reduction)
+    beta = number("smooth_l1_loss", "beta", beta, least=0, below=math.inf)
+    return _reduced(_huber_loss(a, b, delta=beta) / beta if beta else _l1_loss(a, b), reduction)
 
 
 # ---- distances of probabilities --------------------------------------------------------------------------------
 
+_LEAST_LOG = -100.0  # so that a certain mistake costs something finite, as in PyTorch
+_LEAST_VARIANCE = float(np.float32(1e-12))  # of PyTorch, which holds it in single precision
 
-def _binary_forward(input: np.ndarray, target: np.ndarray, pos_weight: Any = None) -> np.ndarray:
+
+def _probability_forward(input: np.ndarray, target: np.ndarray) -> np.ndarray:
+    one, zero = (np.where(p.real <= 0, _LEAST_LOG, np.log(p)) for p in (input, 1 - input))
+    return -(target * _no_less(one) + (1 - target) * _no_less(zero))
+
+
+def _no_less(log_p: np.ndarray) -> np.ndarray:
+    return np.where(log_p.real < _LEAST_LOG, _LEAST_LOG, log_p)
+
+
+_binary_cross_entropy = op(
+    "binary_cross_entropy",
+    _probability_forward,
+    (
+        lambda g, input, target: g * ((input - target) / maximum(input * (1 - input), _LEAST_VARIANCE)),
+        lambda g, input: g * (log(1 - input) - log(input)),
+    ),
+    doc="-target * log(input) - (1 - target) * log(1 - input); a logarithm counts as -100 at least.",
+)
+
+
+def binary_cross_entropy(input: Any, target: Any, weight: Any = None, *, reduction: str = "mean") -> Tensor:
+    """Cross-entropy of probabilities `input` with target probabilities, of the same shape, entry by entry.
+
+    `weight` scales the entries and broadcasts to the input's shape. Logarithms below -100 count as -100. Before a
+    sigmoid, `binary_cross_entropy_with_logits` is exact. dinput = (input - target) / (input (1 - input)) / n.
+
+    Raises ShapeError where shapes do not fit, ValueError naming the first probability outside [0, 1].
+
+    >>> binary_cross_entropy(Tensor([0.5, 1.0]), Tensor([1.0, 0.0]), reduction="sum")
+    tensor(100.693146)
+    """
+    name = "binary_cross_entropy"
+    a, b = _pair(name, input, target)
+    check_reduction(name, reduction)
+    check_probabilities(name, a, what="input", rounding=0.0)
+    check_probabilities(name, b)
+    weight = _factor(name, "weight", weight, a)
+    losses = _binary_cross_entropy(a, b)
+    return _reduced(losses if weight is None else losses * weight, reduction)
+
+
+def _logits_forward(input: np.ndarray, target: np.ndarray, pos_weight: Any = None) -> np.ndarray:
     one = target * special.softplus(-input)
     one = one if pos_weight is None else one * pos_weight
     # What has probability 0 counts nothing, not even 0 * inf.
     return np.where(target == 0, 0, one) + np.where(target == 1, 0, (1 - target) * special.softplus(input))
 
 
-def _binary_input_rule(g: Tensor, input: Tensor, target: Tensor, pos_weight: Any) -> Tensor:
+def _logits_input_rule(g: Tensor, input: Tensor, target: Tensor, pos_weight: Any) -> Tensor:
     one = target * sigmoid(-input)
     return g * ((1 - target) * sigmoid(input) - (one if pos_weight is None else one * pos_weight))
 
 
-def _binary_target_rule(g: Tensor, input: Tensor, pos_weight: Any) -> Tensor:
+def _logits_target_rule(g: Tensor, input: Tensor, pos_weight: Any) -> Tensor:
     return -g * input if pos_weight is None else g * (pos_weight * _softplus(-input) - _softplus(input))
 
 
@@ -98,12 +174,12 @@ def _softplus(x: Tensor) -> Tensor:
     return softplus(x, threshold=math.inf)
 
 
-_binary_cross_entropy = op(
+_binary_cross_entropy_with_logits = op(
     "binary_cross_entropy_with_logits",
-    _binary_forward,
+    _logits_forward,
     {
-        "input": _binary_input_rule,
-        "target": _binary_target_rule,
+        "input": _logits_input_rule,
+        "target": _logits_target_rule,
         "pos_weight": lambda g, input, target: g * (target * _softplus(-input)),
     },
     doc="-pos_weight * target * log(sigmoid(input)) - (1 - target) * log(1 - sigmoid(input)).",
@@ -128,7 +204,7 @@ def binary_cross_entropy_with_logits(
     check_reduction(name, reduction)
     check_probabilities(name, b)
     pos_weight, weight = _factor(name, "pos_weight", pos_weight, a), _factor(name, "weight", weight, a)
-    losses = _binary_cross_entropy(a, b, pos_weight)
+    losses = _binary_cross_entropy_with_logits(a, b, pos_weight)
     return _reduced(losses if weight is None else losses * weight, reduction)
 
 
@@ -168,7 +244,7 @@ def kl_div(input: Any, target: Any, *, reduction: str = "mean", log_target: bool
     """
     a, b = _pair("kl_div", input, target)
     check_reduction("kl_div", reduction, "batchmean")
-    if not log_target:
+    if not flag("kl_div", "log_target", log_target):
         check_probabilities("kl_div", b)
     losses = _kl_div(a, b, log_target=bool(log_target))
     if reduction != "batchmean":
@@ -182,12 +258,14 @@ def kl_div(input: Any, target: Any, *, reduction: str = "mean", log_target: bool
 
 
 def _pair(name: str, a: Any, b: Any) -> tuple[Tensor, Tensor]:
-    a, b = as_tensor(a), as_tensor(b)
+    a, b = as_tensor(name, a, "input"), as_tensor(name, b, "target")
     if a.shape != b.shape:
         raise ShapeError(
             f"{name}: input has shape {a.shape}, target {b.shape}; they must be equal, for broadcasting one against "
             "the other would compare things that do not belong together"
         )
+    if a.dtype.kind not in "fc":
+        raise TypeError(f"{name}: input must be floating, got {a.dtype}; use input.astype('float32')")
     refuse_mixed_dtypes(name, input=a, target=b)
     return a, b
 
@@ -195,9 +273,7 @@ def _pair(name: str, a: Any, b: Any) -> tuple[Tensor, Tensor]:
 def _factor(name: str, what: str, factor: Any, x: Tensor) -> Tensor | None:
     if factor is None:
         return None
-    if not isinstance(factor, Tensor | np.ndarray):  # Python's numbers are weak
-        factor = Tensor(factor, dtype=x.dtype if x.dtype.kind in "fc" else None)
-    factor = as_tensor(factor)
+    factor = as_tensor(name, factor, what, like=x)
     if factor.ndim > x.ndim or any(n not in (1, m) for n, m in zip(factor.shape[::-1], x.shape[::-1], strict=False)):
         raise ShapeError(f"{name}: {what} of shape {factor.shape} does not broadcast to the input's {x.shape}")
     refuse_mixed_dtypes(name, input=x, **{what: factor})

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_cnn.checks import as_tensor, integer
 from tinygrad_cnn.core.op import op
 from tinygrad_cnn.core.tensor import Tensor
 from tinygrad_cnn.errors import ShapeError
 from tinygrad_cnn.operations.elementwise import where
-from tinygrad_cnn.operations.geometry import as_tensor
 from tinygrad_cnn.operations.indexing import scatter
 
 
@@ -46,15 +46,13 @@ def embedding(input: Any, weight: Any, padding_idx: int | None = None) -> Tensor
     tensor([[5., 6.],
             [1., 2.]])
     """
-    indices, weight = as_tensor(input).data, as_tensor(weight)
+    indices, weight = as_tensor("embedding", input, "input").data, as_tensor("embedding", weight, "weight")
     if weight.ndim != 2:
         raise ShapeError(f"embedding: weight must have shape (rows, features), got {weight.shape}")
     rows = weight.shape[0]
     _check_integers("embedding", "input", indices, rows, f"the table has {rows} rows (weight.shape = {weight.shape})")
     if padding_idx is not None:
-        if not -rows <= padding_idx < rows:
-            raise ValueError(f"embedding: padding_idx is {padding_idx}, but the table has {rows} rows")
-        padding_idx %= rows
+        padding_idx = integer("embedding", "padding_idx", padding_idx, least=-rows, most=rows - 1) % rows
     return _embedding(weight, indices=indices.copy(), padding_idx=padding_idx)
 
 
@@ -67,7 +65,8 @@ def one_hot(labels: Any, num_classes: int = -1) -> Tensor:
     tensor([[0, 1, 0],
             [1, 0, 0]])
     """
-    labels = as_tensor(labels)
+    labels = as_tensor("one_hot", labels, "labels")
+    integer("one_hot", "num_classes", num_classes)
     if num_classes == -1:
         if labels.size == 0:
             raise ValueError(f"one_hot: num_classes must be given for no labels (labels.shape = {labels.shape})")

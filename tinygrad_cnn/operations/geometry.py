@@ -14,13 +14,8 @@ from tinygrad_cnn.kernels.layout import Pairs
 AXES = {1: "L", 2: "H, W", 3: "D, H, W"}
 
 
-def as_tensor(x: Any) -> Tensor:
-    """A Tensor as it is, an array or numbers as a constant."""
-    return x if isinstance(x, Tensor) else Tensor(x)
-
-
 def check_image(name: str, x: Tensor, d: int, what: str = "x") -> None:
-    """Raise ShapeError unless x is a batch of images with d spatial axes, none of them empty."""
+    """Raise ShapeError unless x is a batch of images with d spatial axes."""
     if x.ndim != d + 2:
         hint = f"; add the batch axis with {what}[None]" if x.ndim == d + 1 else ""
         raise ShapeError(f"{name}: {what} must have {d + 2} axes (N, C, {AXES[d]}), {what}.shape = {x.shape}{hint}")
@@ -60,7 +55,7 @@ def paddings(
         if value not in words:
             raise ValueError(f"{name}: padding {value!r} is unknown; the words are {', '.join(words)}")
         return tuple(_named(value, *axis) for axis in zip(size, kernel, stride, dilation, strict=True))
-    pairs = _pairs(value, d)
+    pairs = _pairs(value.tolist() if isinstance(value, np.ndarray) else value, d)
     if pairs is None:
         flat = _integers(value)
         hint = (
@@ -80,6 +75,18 @@ def paddings(
 def extents(kernel: Sequence[int], dilation: Sequence[int]) -> tuple[int, ...]:
     """Pixels from the first tap to the last: dilation * (kernel - 1) + 1."""
     return tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
+
+
+def check_half(name: str, kernel: Sequence[int], dilation: Sequence[int], padding: Any) -> None:
+    """Raise ValueError where a pool's padding is in no known spelling, or more than half the kernel on one side."""
+    ones = (1,) * len(kernel)
+    for extent, pair in zip(
+        extents(kernel, dilation), paddings(name, padding, ones, kernel, ones, dilation, full=False), strict=True
+    ):
+        if not isinstance(padding, str) and max(pair) > extent // 2:
+            raise ValueError(
+                f"{name}: padding must be at most half the kernel, {extent // 2} of {extent} pixels, got {padding!r}"
+            )
 
 
 def check_fits(name: str, size: Sequence[int], kernel: Sequence[int], dilation: Sequence[int], pads: Pairs) -> None:
@@ -112,7 +119,7 @@ def _pairs(value: Any, d: int) -> Pairs | None:
         return ((numbers, numbers),) * d
     if numbers is not None:
         return tuple((n, n) for n in numbers) if len(numbers) == d else None
-    if not isinstance(value, list | tuple | np.ndarray) or len(value) != d:
+    if not isinstance(value, list | tuple) or len(value) != d:
         return None
     pairs = [_integers(pair) for pair in value]
     if all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs):

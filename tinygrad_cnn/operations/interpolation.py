@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_cnn.checks import as_tensor, choice, flag
 from tinygrad_cnn.core.op import Op, op
 from tinygrad_cnn.core.tensor import Tensor
 from tinygrad_cnn.errors import ShapeError
 from tinygrad_cnn.kernels import interpolation as kernels
-from tinygrad_cnn.operations.geometry import AXES, as_tensor, per_axis
+from tinygrad_cnn.operations.geometry import AXES, per_axis
 
 _RULES = {"nearest": kernels.nearest, "bilinear": kernels.linear}
+MODES = tuple(_RULES)
 
 # Option steps: how far apart in the image neighbouring pixels of the result lie, one per spatial axis; see the kernels.
 _interpolate: Op = op(
@@ -57,9 +59,10 @@ def interpolate(
     tensor([[[[0., 1., 3., 4.]]]])
     """
     name = "interpolate"
-    x = as_tensor(x)
-    if mode not in _RULES:
-        raise ValueError(f"{name}: mode {mode!r} is unknown; the modes are {', '.join(_RULES)}")
+    x = as_tensor(name, x)
+    choice(name, "mode", mode, MODES)
+    if align_corners is not None:
+        flag(name, "align_corners", align_corners)
     if mode == "nearest" and align_corners is not None:
         raise ValueError(f'{name}: align_corners is an option of mode "bilinear", mode is "nearest"; leave it out')
     ranks = (2,) if mode == "bilinear" else (1, 2, 3)

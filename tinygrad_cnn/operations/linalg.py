@@ -6,23 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_cnn.checks import as_tensor, refuse_mixed_dtypes
 from tinygrad_cnn.core.op import op
 from tinygrad_cnn.core.tensor import Tensor
 from tinygrad_cnn.errors import ShapeError
 from tinygrad_cnn.kernels import products
 from tinygrad_cnn.kernels.reduction import channel_sum
-
-
-def refuse_mixed_dtypes(name: str, **tensors: Any) -> None:
-    """Raise TypeError if arrays of different floating dtypes meet where that is surely a mistake."""
-    floats = {k: t.dtype for k, t in tensors.items() if hasattr(t, "dtype") and t.dtype.kind == "f"}
-    first = next(iter(floats), "")
-    for other in floats:
-        if floats[other] != floats[first]:
-            raise TypeError(
-                f"{name}: {first} is {floats[first]}, {other} is {floats[other]}; convert one with "
-                f".astype({str(floats[other])!r})"
-            )
 
 
 def _matmul(a: Any, b: Any) -> np.ndarray:
@@ -121,8 +110,8 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
     >>> linear(Tensor([[1.0, 2.0]]), Tensor([[1.0, 1.0], [0.0, -1.0]]), Tensor([0.5, 0.0]))
     tensor([[ 3.5, -2. ]])
     """
-    x, weight = (t if isinstance(t, Tensor) else Tensor(t) for t in (x, weight))
-    bias = bias if bias is None or isinstance(bias, Tensor) else Tensor(bias)
+    x, weight = as_tensor("linear", x), as_tensor("linear", weight, "weight")
+    bias = None if bias is None else as_tensor("linear", bias, "bias")
     if weight.ndim != 2:
         raise ShapeError(f"linear: weight must have shape (out, in), got {weight.shape}")
     if x.ndim == 0 or x.shape[-1] != weight.shape[1]:

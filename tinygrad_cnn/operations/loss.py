@@ -6,15 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_cnn.checks import as_tensor, choice, integer, number, refuse_mixed_dtypes
 from tinygrad_cnn.core.op import op
 from tinygrad_cnn.core.spelling import in_numpys_words
 from tinygrad_cnn.core.tensor import Tensor
 from tinygrad_cnn.errors import ShapeError
 from tinygrad_cnn.kernels.elementwise import select
 from tinygrad_cnn.operations.elementwise import exp, where
-from tinygrad_cnn.operations.geometry import as_tensor
 from tinygrad_cnn.operations.indexing import put_along_axis
-from tinygrad_cnn.operations.linalg import refuse_mixed_dtypes
 
 # ---- softmax ---------------------------------------------------------------------------------------------------
 
@@ -22,6 +21,12 @@ from tinygrad_cnn.operations.linalg import refuse_mixed_dtypes
 def _shifted(x: np.ndarray, axis: int) -> np.ndarray:
     """x less the largest of each row, so that exp can not overflow; a row whose largest is infinite becomes NaN."""
     return x - x.max(axis=axis, keepdims=True) if x.shape[axis] else x
+
+
+def _numbers(name: str, x: np.ndarray) -> np.ndarray:
+    if x.dtype.kind == "b":
+        raise TypeError(f"{name}: x must be numbers, got booleans; use x.astype('float32')")
+    return x
 
 
 def _softmax_forward(x: np.ndarray, axis: int) -> np.ndarray:
@@ -36,14 +41,14 @@ def _log_softmax_forward(x: np.ndarray, axis: int) -> np.ndarray:
 
 _softmax = op(
     "softmax",
-    lambda x, *, axis: _softmax_forward(x, axis),
+    lambda x, *, axis: _softmax_forward(_numbers("softmax", x), axis),
     lambda g, y, axis: y * (g - (g * y).sum(axis, keepdims=True)),
     fast=lambda g, y, axis: y * (g - (g * y).sum(axis, keepdims=True)),
     doc="exp(x) over its sum along an axis.",
 )
 _log_softmax = op(
     "log_softmax",
-    lambda x, *, axis: _log_softmax_forward(x, axis),
+    lambda x, *, axis: _log_softmax_forward(_numbers("log_softmax", x), axis),
     lambda g, y, axis: g - exp(y) * g.sum(axis, keepdims=True),
     fast=lambda g, y, axis: g - np.exp(y) * g.sum(axis, keepdims=True),
     doc="x less the log of the sum of exponentials along an axis.",
@@ -57,13 +62,13 @@ def softmax(x: Any, axis: int = -1) -> Tensor:
     >>> softmax(Tensor([0.0, 0.0]))
     tensor([0.5, 0.5])
     """
-    return as_tensor(x).softmax(axis)
+    return as_tensor("softmax", x).softmax(axis)
 
 
 @in_numpys_words
 def log_softmax(x: Any, axis: int = -1) -> Tensor:
     """log(softmax(x)) along an axis, without overflow; dx = g - softmax(x) sum(g)."""
-    return as_tensor(x).log_softmax(axis)
+    return as_tensor("log_softmax", x).log_softmax(axis)
 
 
 # ---- cross-entropy ---------------------------------------------------------------------------------------------
@@ -141,16 +146,16 @@ def cross_entropy(
     tensor(0.6931472)
     """
     name = "cross_entropy"
-    logits, target = as_tensor(logits), as_tensor(target)
+    logits, target = as_tensor(name, logits, "logits"), as_tensor(name, target, "target")
     check_reduction(name, reduction)
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"{name}: label_smoothing must lie in [0, 1], got {label_smoothing}")
+    number(name, "label_smoothing", label_smoothing, least=0, most=1)
+    integer(name, "ignore_index", ignore_index)
     _check_classes(name, "logits", logits)
     single = logits.ndim == 1
     if single:
         logits, target = logits.expand_dims(0), target.expand_dims(0)
     classes = logits.shape[1]
-    class_weight = _class_weight(name, weight, logits)
+    class_weight = _class_weight(name, "logits", weight, logits)
     if target.dtype.kind in "fc" and target.shape == logits.shape:
         refuse_mixed_dtypes(name, logits=logits, target=target)
         check_probabilities(name, target, single)
@@ -209,8 +214,9 @@ def nll_loss(
     tensor(1.25)
     """
     name = "nll_loss"
-    log_p, target = as_tensor(input), as_tensor(target)
+    log_p, target = as_tensor(name, input, "input"), as_tensor(name, target, "target")
     check_reduction(name, reduction)
+    integer(name, "ignore_index", ignore_index)
     _check_classes(name, "input", log_p)
     single = log_p.ndim == 1
     if single:
@@ -218,7 +224,7 @@ def nll_loss(
     labels = _checked_labels(name, "input", target, log_p, ignore_index, single)
     counts = labels != ignore_index
     labels = np.where(counts, labels, 0)
-    label_weight = _class_weight(name, weight, log_p)[labels] * counts
+    label_weight = _class_weight(name, "input", weight, log_p)[labels] * counts
     divisor = (float(label_weight.sum()) or 1.0) if reduction == "mean" else 1.0
     loss = _nll_loss(log_p, labels=labels, weight=label_weight, reduction=reduction, divisor=divisor)
     return loss[0] if single and reduction == "none" else loss
@@ -229,21 +235,21 @@ def nll_loss(
 
 def check_reduction(name: str, reduction: str, *more: str) -> None:
     """Raise ValueError for anything but "mean", "sum", "none" and what else a loss knows."""
-    known = ("mean", "sum", *more, "none")
-    if reduction not in known:
-        raise ValueError(f"{name}: reduction must be one of {', '.join(map(repr, known))}, got {reduction!r}")
-
-
-def check_probabilities(name: str, target: Tensor, single: bool = False) -> None:
-    """Raise ValueError naming the first entry outside [0, 1], save for rounding; NaN passes on."""
-    p = target.data.real
-    bad = (p < -_ROUNDING) | (p > 1 + _ROUNDING)
-    if bad.any():
-        at = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise ValueError(f"{name}: target{list(at[single:]) or ''} is {p[at]:g}, but probabilities lie in [0, 1]")
+    choice(name, "reduction", reduction, ("mean", "sum", *more, "none"))
 
 
 _ROUNDING = 1e-3  # of a softmax in float16
+
+
+def check_probabilities(
+    name: str, target: Tensor, single: bool = False, what: str = "target", rounding: float = _ROUNDING
+) -> None:
+    """Raise ValueError naming the first entry outside [0, 1], save for rounding; NaN passes on."""
+    p = target.data.real
+    bad = (p < -rounding) | (p > 1 + rounding)
+    if bad.any():
+        at = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise ValueError(f"{name}: {what}{list(at[single:]) or ''} is {p[at]:g}, but probabilities lie in [0, 1]")
 
 
 def _check_classes(name: str, what: str, x: Tensor) -> None:
@@ -254,13 +260,15 @@ def _check_classes(name: str, what: str, x: Tensor) -> None:
         )
 
 
-def _class_weight(name: str, weight: Any, x: Tensor) -> np.ndarray:
+def _class_weight(name: str, what: str, weight: Any, x: Tensor) -> np.ndarray:
     """A constant for each class."""
     if weight is None:
         return np.ones(x.shape[1], x.dtype)
     if isinstance(weight, Tensor) and weight.requires_grad:
         raise ValueError(f"{name}: weight is a constant and gets no gradient; pass weight.detach()")
-    array = np.asarray(weight, dtype=x.dtype)
+    weight = as_tensor(name, weight, "weight", like=x)
+    refuse_mixed_dtypes(name, **{what: x}, weight=weight)
+    array = weight.data.astype(x.dtype)
     if array.shape != (x.shape[1],):
         raise ShapeError(f"{name}: weight must have shape ({x.shape[1]},), one per class, got {array.shape}")
     return array

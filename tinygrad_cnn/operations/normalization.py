@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_cnn.checks import as_tensor, flag, integer, number, refuse_mixed_dtypes
 from tinygrad_cnn.core import tape
 from tinygrad_cnn.core.op import op
 from tinygrad_cnn.core.tensor import Tensor
 from tinygrad_cnn.errors import ShapeError
 from tinygrad_cnn.kernels import normalization as kernels
 from tinygrad_cnn.kernels.layout import Array
-from tinygrad_cnn.operations.geometry import as_tensor
-from tinygrad_cnn.operations.linalg import refuse_mixed_dtypes
 
 # ---- records ---------------------------------------------------------------------------------------------------
 
@@ -105,6 +104,7 @@ def batch_norm(
     >>> mean.item(), var.item()
     (0.1..., 1.1...)
     """
+    training = flag("batch_norm", "training", training)
     x, weight, bias = _operands("batch_norm", x, weight, bias, eps)
     _check_parameters("batch_norm", (x.shape[1],), weight, bias)
     _check_running("batch_norm", running_mean, running_var, x, momentum, training)
@@ -158,10 +158,8 @@ def layer_norm(x: Any, normalized_shape: Any, weight: Any = None, bias: Any = No
     >>> layer_norm([[0.0, 2.0]], 2)
     tensor([[-0.999995,  0.999995]])
     """
-    shape = normalized_shape if isinstance(normalized_shape, list | tuple) else (normalized_shape,)
-    if any(isinstance(n, bool) or not isinstance(n, int | np.integer) for n in shape):
-        raise ValueError(f"layer_norm: normalized_shape must be an int or several, got {normalized_shape!r}")
-    shape = tuple(shape)
+    given = normalized_shape if isinstance(normalized_shape, list | tuple) else (normalized_shape,)
+    shape = tuple(integer("layer_norm", "normalized_shape", n, least=1) for n in given)
     x, weight, bias = _operands("layer_norm", x, weight, bias, eps, least=len(shape))
     if not shape or x.shape[-len(shape) :] != shape:
         raise ShapeError(f"layer_norm: normalized_shape {shape} is not the end of x.shape = {x.shape}")
@@ -183,8 +181,7 @@ def group_norm(x: Any, num_groups: int, weight: Any = None, bias: Any = None, ep
     """
     x, weight, bias = _operands("group_norm", x, weight, bias, eps)
     channels = x.shape[1]
-    if isinstance(num_groups, bool) or not isinstance(num_groups, int | np.integer) or num_groups < 1:
-        raise ValueError(f"group_norm: num_groups must be a positive int, got {num_groups!r}")
+    integer("group_norm", "num_groups", num_groups, least=1)
     if channels % num_groups:
         raise ShapeError(f"group_norm: {num_groups} groups must divide the {channels} channels of {x.shape}")
     _check_parameters("group_norm", (channels,), weight, bias)
@@ -214,6 +211,7 @@ def instance_norm(
     >>> instance_norm([[[0.0, 2.0]]])
     tensor([[[-0.999995,  0.999995]]])
     """
+    use_input_stats = flag("instance_norm", "use_input_stats", use_input_stats)
     x, weight, bias = _operands("instance_norm", x, weight, bias, eps, least=3)
     _check_parameters("instance_norm", (x.shape[1],), weight, bias)
     _check_running("instance_norm", running_mean, running_var, x, momentum, use_input_stats)
@@ -236,14 +234,14 @@ def instance_norm(
 def _operands(
     name: str, x: Any, weight: Any, bias: Any, eps: float, least: int = 2
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    x = as_tensor(x)
-    weight, bias = (None if p is None else as_tensor(p) for p in (weight, bias))
+    x = as_tensor(name, x)
+    weight = None if weight is None else as_tensor(name, weight, "weight")
+    bias = None if bias is None else as_tensor(name, bias, "bias")
     if x.ndim < least:
         raise ShapeError(f"{name}: x must have at least {least} axes, x.shape = {x.shape}")
     if x.dtype.kind not in "fc":
         raise TypeError(f"{name}: x must be floating, got {x.dtype}; use x.astype('float32')")
-    if not eps > 0:
-        raise ValueError(f"{name}: eps must be positive, got {eps!r}")
+    number(name, "eps", eps, above=0, below=math.inf)
     refuse_mixed_dtypes(name, x=x, weight=weight, bias=bias)
     return x, weight, bias
 
@@ -257,8 +255,7 @@ def _check_parameters(name: str, shape: tuple[int, ...], weight: Tensor | None, 
 def _check_running(name: str, running_mean: Any, running_var: Any, x: Tensor, momentum: float, written: bool) -> None:
     if (running_mean is None) != (running_var is None):
         raise ValueError(f"{name}: give both running_mean and running_var, or neither")
-    if not 0 <= momentum <= 1:
-        raise ValueError(f"{name}: momentum must lie in [0, 1], got {momentum!r}")
+    number(name, "momentum", momentum, least=0, most=1)
     if running_mean is None:
         return
     for what, array in (("running_mean", running_mean), ("running_var", running_var)):

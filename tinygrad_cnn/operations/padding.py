@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_cnn.checks import as_tensor, choice, number
 from tinygrad_cnn.core.op import Op, op
 from tinygrad_cnn.core.operators import FUNCTIONS
 from tinygrad_cnn.core.tensor import Tensor
 from tinygrad_cnn.errors import ShapeError
 from tinygrad_cnn.kernels import padding as kernels
 from tinygrad_cnn.kernels.layout import Pairs
-from tinygrad_cnn.operations.geometry import as_tensor
 
 MODES = ("zeros", "reflect", "replicate", "circular")
 
@@ -53,18 +53,18 @@ def pad(x: Any, pads: Any, mode: str = "constant", value: float = 0.0) -> Tensor
     >>> pad(Tensor([[1.0, 2.0, 3.0]]), (2, 1), mode="reflect")
     tensor([[3., 2., 1., 2., 3., 2.]])
     """
-    x = as_tensor(x)
+    x = as_tensor("pad", x)
+    choice("pad", "mode", mode, ("constant", *MODES))
+    value = number("pad", "value", value, nan=True)
     trailing = _spelt(pads, x)
     every = ((0, 0),) * (x.ndim - len(trailing)) + trailing
-    if x.dtype.kind in "iub" and not float(value).is_integer():
+    if x.dtype.kind in "iub" and value % 1 != 0:
         raise TypeError(f"pad: value {value!r} is no {x.dtype}; use x.astype('float32')")
     if mode in ("constant", "zeros"):
         for axis, (n, (before, after)) in enumerate(zip(x.shape, every, strict=True)):
             if min(n, n + before, n + after, n + before + after) < 0:
                 raise ShapeError(f"pad: pads {(before, after)} crop more than the {n} of axis {axis} of {x.shape}")
         return _pad(x, pads=every, value=value if mode == "constant" else 0.0)
-    if mode not in MODES:
-        raise ValueError(f"pad: mode {mode!r} is unknown; the modes are constant, {', '.join(MODES)}")
     for axis, (n, amounts) in enumerate(zip(x.shape, every, strict=True)):
         _check_border(mode, axis, n, amounts, x.shape)
     return _extend(x, pads=every, mode=mode) if any(map(any, every)) else _pad(x, pads=every)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_cnn.checks import number
 from tinygrad_cnn.core.op import Op, op
 from tinygrad_cnn.core.tensor import Tensor
 from tinygrad_cnn.kernels.layout import stretched
@@ -73,7 +74,7 @@ def _sum_to(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 def _var(x: np.ndarray, axis: tuple[int, ...], correction: float, keepdims: bool) -> np.ndarray:
     centred = x - _mean(x, axis, True)
-    free = _count(x.shape, axis) - correction
+    free = _count(x.shape, axis) - number("var", "correction", correction)
     return np.sum(centred * centred, axis=axis, keepdims=keepdims) / max(free, 0)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_cnn.checks import as_tensor, integer
 from tinygrad_cnn.core.op import Op, op
 from tinygrad_cnn.core.operators import FUNCTIONS
 from tinygrad_cnn.core.spelling import in_numpys_words
@@ -102,7 +103,7 @@ def cat(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     """
     given = _sequence("cat", tensors)
     shapes = [np.shape(t) for t in given]
-    ndim = len(shapes[0])
+    ndim, axis = len(shapes[0]), integer("cat", "axis", axis)
     if not -ndim <= axis < ndim:
         raise ShapeError(f"cat: axis {axis} is out of range for the {ndim} axes of shape {shapes[0]}")
     for i, shape in enumerate(shapes[1:], 1):
@@ -125,7 +126,8 @@ def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     tensor([[1., 3.],
             [2., 4.]])
     """
-    given = [t if isinstance(t, Tensor) else Tensor(t) for t in _sequence("stack", tensors)]
+    given = [as_tensor("stack", t, f"tensors[{i}]") for i, t in enumerate(_sequence("stack", tensors))]
+    integer("stack", "axis", axis)
     for i, t in enumerate(given):
         if t.shape != given[0].shape:
             raise ShapeError(
@@ -137,7 +139,7 @@ def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
 
 
 def _sequence(name: str, tensors: Any) -> list[Any]:
-    if isinstance(tensors, Tensor | np.ndarray):
+    if isinstance(tensors, Tensor | np.ndarray) and tensors.ndim:
         tensors = list(tensors)
     if not isinstance(tensors, list | tuple):
         raise TypeError(f"{name}: takes a list or tuple of Tensors, got {type(tensors).__name__}")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tinygrad_cnn.checks import as_tensor
 from tinygrad_cnn.core.op import Op, op
 from tinygrad_cnn.core.tensor import Tensor
 from tinygrad_cnn.errors import ShapeError
 from tinygrad_cnn.kernels import unfolding as kernels
 from tinygrad_cnn.kernels.convolution import Geometry
-from tinygrad_cnn.operations.geometry import as_tensor, check_fits, check_image, paddings, per_axis
+from tinygrad_cnn.operations.geometry import check_fits, check_image, paddings, per_axis
 
 _unfold: Op = op(
     "unfold",
@@ -40,7 +41,7 @@ def unfold(x: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride
              [4., 5.],
              [5., 6.]]])
     """
-    x = as_tensor(x)
+    x = as_tensor("unfold", x)
     check_image("unfold", x, 2)
     kernel, geometry = _geometry("unfold", x.shape[2:], kernel_size, dilation, padding, stride)
     return _unfold(x, kernel=kernel, geometry=geometry)
@@ -57,7 +58,7 @@ def fold(x: Any, output_size: Any, kernel_size: Any, dilation: Any = 1, padding:
     tensor([[[[ 1.,  4.,  3.],
               [ 4., 10.,  6.]]]])
     """
-    x = as_tensor(x)
+    x = as_tensor("fold", x)
     size = per_axis("fold", "output_size", output_size, 2)
     kernel, geometry = _geometry("fold", size, kernel_size, dilation, padding, stride)
     count, area = math.prod(geometry.output_shape(size, kernel)), math.prod(kernel)

@@ -59,7 +59,7 @@ def _cross_entropy_case(d: Draw) -> OpCase:
     if d.integer(0, 2) == 2:
         kwargs["label_smoothing"] = 0.125
     if d.integer(0, 2) == 2:
-        kwargs["weight"] = d.positive((classes,))
+        kwargs["weight"] = d.positive((classes,)).tolist()  # in Python, so that it has no dtype of its own
     target: Any = d.labels((batch, *rest), classes)
     how = d.integer(0, 2)
     if how == 1 and target.size:
@@ -72,13 +72,13 @@ def _cross_entropy_case(d: Draw) -> OpCase:
 def _cross_entropy(
     logits: np.ndarray,
     target: np.ndarray,
-    weight: np.ndarray | None = None,
+    weight: list[float] | None = None,
     label_smoothing: float = 0.0,
     reduction: str = "mean",
 ) -> np.ndarray:
     """Sum over places; each place a weighted sum of minus log-probabilities."""
     classes = logits.shape[1]
-    weight = np.ones(classes) if weight is None else weight
+    factors = np.ones(classes) if weight is None else np.array(weight)
     log_p = _log_softmax(logits, 1)
     losses, divisor = np.zeros((len(logits), *logits.shape[2:])), 0.0
     for n, *at in np.ndindex(*losses.shape):
@@ -86,10 +86,10 @@ def _cross_entropy(
             share, counts = target[(n, slice(None), *at)], 1.0
         else:
             label = int(target[(n, *at)])
-            share, counts = (np.arange(classes) == label) * 1.0, weight[label] if label != -100 else 0.0
+            share, counts = (np.arange(classes) == label) * 1.0, factors[label] if label != -100 else 0.0
         if counts:
             share = share * (1 - label_smoothing) + label_smoothing / classes
-            losses[(n, *at)] = -(weight * share * log_p[(n, slice(None), *at)]).sum()
+            losses[(n, *at)] = -(factors * share * log_p[(n, slice(None), *at)]).sum()
             divisor += counts
     if reduction == "none":
         return losses
@@ -127,7 +127,7 @@ def _nll_case(d: Draw) -> OpCase:
     batch, rest = d.integer(0, 3), d.shape(max_dims=1, max_side=3)
     kwargs: dict[str, Any] = {"reduction": d.choice(("sum", "none", "mean", "none"))}
     if d.boolean():
-        kwargs["weight"] = np.abs(d.ints((classes,))) + 1
+        kwargs["weight"] = (np.abs(d.ints((classes,))) + 1).tolist()
     target = d.labels((batch, *rest), classes)
     if d.boolean():
         target[d.mask(target.shape)] = -100
@@ -135,15 +135,15 @@ def _nll_case(d: Draw) -> OpCase:
 
 
 def _nll(
-    log_p: np.ndarray, target: np.ndarray, weight: np.ndarray | None = None, reduction: str = "mean"
+    log_p: np.ndarray, target: np.ndarray, weight: list[float] | None = None, reduction: str = "mean"
 ) -> np.ndarray:
-    weight = np.ones(log_p.shape[1]) if weight is None else weight
+    factors = np.ones(log_p.shape[1]) if weight is None else np.array(weight)
     losses, divisor = np.zeros(target.shape), 0.0
     for n, *at in np.ndindex(*target.shape):
         label = int(target[(n, *at)])
         if label != -100:
-            losses[(n, *at)] = -weight[label] * log_p[(n, label, *at)]
-            divisor += weight[label]
+            losses[(n, *at)] = -factors[label] * log_p[(n, label, *at)]
+            divisor += factors[label]
     if reduction == "none":
         return losses
     return losses.sum() / ((divisor or 1.0) if reduction == "mean" else 1.0)
@@ -179,6 +179,37 @@ def _pair_errors(name: str) -> Any:
     return errors
 
 
+def _distance_case(d: Draw) -> OpCase:
+    shape = d.shape(min_side=1)
+    kwargs = {"reduction": d.choice(("mean", "sum", "none"))}
+    return OpCase((d.smooth(shape), d.smooth(shape)), kwargs, d.seed)
+
+
+register_op(
+    elementwise_loss.mse_loss,
+    name="mse_loss",
+    case=_distance_case,
+    kind="analytic",
+    ref=lambda input, target, reduction: _reduced((input - target) ** 2, reduction),
+    errors=_pair_errors("mse_loss"),
+)
+
+
+def _l1_case(d: Draw) -> OpCase:
+    shape = d.shape(min_side=1)
+    return OpCase((d.ties(shape), d.ties(shape)), {"reduction": d.choice(("sum", "none"))}, d.seed)
+
+
+register_op(
+    elementwise_loss.l1_loss,
+    name="l1_loss",
+    case=_l1_case,
+    kind="piecewise_linear",
+    ref=lambda input, target, reduction: _reduced(np.maximum(input, target) - np.minimum(input, target), reduction),
+    errors=_pair_errors("l1_loss"),
+)
+
+
 def _huber_case(d: Draw) -> OpCase:
     shape = d.shape(min_side=1)
     draw = d.ties if d.boolean() else d.smooth
@@ -198,6 +229,36 @@ register_op(
     kind="piecewise_analytic",
     ref=_huber,
     errors=_pair_errors("huber_loss"),
+)
+
+
+def _probability_case(d: Draw) -> OpCase:
+    shape = d.shape()
+    weight = d.positive(d.choice((shape, shape[1:]))) if d.boolean() else None
+    kwargs = {"reduction": d.choice(("mean", "sum", "none"))}
+    return OpCase((d.smooth(shape, 0.2, 0.8), d.smooth(shape, 0.2, 0.8), weight), kwargs, d.seed)
+
+
+def _probability(input: np.ndarray, target: np.ndarray, weight: Any, reduction: str) -> np.ndarray:
+    losses = -target * np.log(input) - (1 - target) * np.log(1 - input)
+    return _reduced(losses if weight is None else losses * weight, reduction)
+
+
+def _probability_errors() -> Iterable[ErrorCase]:
+    name = "binary_cross_entropy"
+    yield from _pair_errors(name)()
+    yield ErrorCase(
+        (np.array([0.5, -1.0]), np.zeros(2)), {}, ValueError, rf"{name}: input\[1\] is -1, but probabilities"
+    )
+
+
+register_op(
+    elementwise_loss.binary_cross_entropy,
+    name="binary_cross_entropy",
+    case=_probability_case,
+    kind="analytic",
+    ref=_probability,
+    errors=_probability_errors,
 )
 
 

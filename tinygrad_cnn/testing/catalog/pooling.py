@@ -9,7 +9,7 @@ import numpy as np
 
 from tinygrad_cnn.errors import ShapeError
 from tinygrad_cnn.kernels.pooling import Window
-from tinygrad_cnn.operations import pooling
+from tinygrad_cnn.operations import pooling, unpooling
 from tinygrad_cnn.testing import naive
 from tinygrad_cnn.testing.catalog.common import refuses_objects
 from tinygrad_cnn.testing.draws import Draw
@@ -197,7 +197,7 @@ def _unpool(x: np.ndarray, indices: np.ndarray, kernel_size: int) -> np.ndarray:
 
 
 register_op(
-    pooling.max_unpool2d,
+    unpooling.max_unpool2d,
     name="max_unpool2d",
     case=_unpool_case,
     kind="multilinear",
