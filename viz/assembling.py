@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from viz import measure
+from viz.completing import send_to_inputs
 from viz.crops import crops_of, small
 from viz.reading import Call, Leaf, Outside, Reading, activity_key, activity_of, array_of, ordinals
 from viz.trace import Edge, Magnitude, Node, Parameter, Silent, Trace
 
 FAR = 4.0  # times as far below zero as active channels ever get from it: no chance, and no way back
+SQUASHING = frozenset({"softmax", "log_softmax", "sigmoid", "tanh"})
 MOST_THUMBS = 400  # operations; a longer tape gets no thumbnails, nobody could look at them all
 
 
@@ -30,6 +32,8 @@ class _Assembly:
         self.kept = self._kept()
         if not any(call.inside for call in self.calls):
             self._guess_model()
+        if reading.backward == "full":
+            send_to_inputs(self.calls, reading.gradients)
         self.outsides: dict[int, Leaf | Outside] = {}
         self.batch, self.batched = self._batch()
         self.thumbs = len(self.kept) <= MOST_THUMBS
@@ -37,12 +41,8 @@ class _Assembly:
         self.edges: list[Edge] = []
         self.number: dict[Any, int] = {}  # call number, or id of a leaf or outside -> node id
         self.parameters: dict[int, Parameter] = {}  # id(tensor) -> Parameter
-        self.leaf_totals: dict[int, np.ndarray] = {}  # id(tensor) -> gradient, over all uses
         self.known: dict[tuple[int, bool], Magnitude] = {}  # an upstream gradient often is what one reader sent
-        for (node, position), d in reading.gradients.sent.items():
-            leaf = node.parents[position]
-            if not hasattr(leaf, "parents"):
-                self.leaf_totals[id(leaf)] = self.leaf_totals[id(leaf)] + d if id(leaf) in self.leaf_totals else d
+        self.leaf_totals = reading.gradients.at_leaves()
 
     def trace(self) -> Trace:
         reading = self.reading
@@ -117,7 +117,20 @@ class _Assembly:
         return batch, {i for i in depends if self.calls[i].shape[:1] == (batch,)}
 
     def _output(self) -> int | None:
-        """The model's output; without a model, the last call of more than one element."""
+        """The model's output before any squashing; without a model, the last call of more than one element.
+
+        A softmax or sigmoid at the end belongs to the loss: a confident one hardly lets a gradient through, and the
+        loss that is made for it gives it all the more.
+        """
+        output = self._last()
+        while output is not None and self.calls[output].op.name in SQUASHING:
+            source = self.calls[output].sources[0]
+            if not isinstance(source, int):
+                break
+            output = source
+        return output
+
+    def _last(self) -> int | None:
         if self.reading.output is not None:
             return self.reading.output
         inside = [i for i in self.kept if self.calls[i].inside]
@@ -168,7 +181,7 @@ class _Assembly:
         )
         self.number[index] = node.id
         self.nodes.append(node)
-        g = self.reading.gradients.at.get(call.node) if call.node is not None else None
+        g = self.reading.gradients.at.get(call.key)
         if g is not None:
             node.grad = self._magnitude(g, batched)
         if call.array is not None:
@@ -178,7 +191,7 @@ class _Assembly:
         if self.thumbs and g is not None:
             self._thumb(node, "grad", measure.maps(_one(g, batched), signed=True))
         if self.thumbs:
-            sent = [self.reading.gradients.sent.get((call.node, i)) for i in range(len(call.sources))]
+            sent = [self.reading.gradients.sent.get((call.key, i)) for i in range(len(call.sources))]
             node.crops = crops_of(call.op.name, node, [self._array(s) for s in call.sources], call.array, g, sent)
         for position, source in enumerate(call.sources):
             self._edge(node, call, position, source)
@@ -207,7 +220,7 @@ class _Assembly:
 
     def _edge(self, node: Node, call: Call, position: int, source: Any) -> None:
         name = call.op.input_name(position)
-        d = self.reading.gradients.sent.get((call.node, position)) if call.node is not None else None
+        d = self.reading.gradients.sent.get((call.key, position))
         if isinstance(source, Leaf) and source.parameter:
             self._parameter(source).uses.append([node.id, name])
             return
@@ -281,7 +294,10 @@ class _Assembly:
 
     def _input_gradients(self) -> None:
         for key, source in self.outsides.items():
-            g = self._leaf_gradient(source.tensor) if isinstance(source, Leaf) else None
+            if isinstance(source, Leaf):
+                g = self._leaf_gradient(source.tensor)
+            else:
+                g = self.reading.gradients.at.get(source)
             if g is not None:
                 node = self.nodes[self.number[key]]
                 node.grad = measure.magnitude(g, batched=node.batched)
@@ -306,7 +322,7 @@ class _Assembly:
     def _groups(self, uses: list[tuple[Call, int, Node]], batched: bool) -> dict[str, Magnitude]:
         groups: dict[str, list[np.ndarray]] = defaultdict(list)
         for call, position, node in uses:
-            d = self.reading.gradients.sent.get((call.node, position)) if call.node is not None else None
+            d = self.reading.gradients.sent.get((call.key, position))
             if d is not None:
                 for key in node.groups:
                     groups[key].append(d)

@@ -143,7 +143,7 @@ class capture:
             output=watched.output,
             modules=modules_of(self.model),
             parameters=leaves,
-            updates=updates(self.optimizer, watched.values, watched.leaf_gradients()),
+            updates=updates(self.optimizer, watched.values, watched.gradients.at_leaves()),
             activity=self._activity,
             step=Step(max(self._steps - 1, 0), lr=_learning_rate(self.optimizer)),
             title=self.title,
@@ -182,7 +182,8 @@ class _Watched:
         parts = path.split(".") if path else []
         calls = [self.exits[".".join(parts[: i + 1])] for i in range(len(parts))]
         inside = bool(path) or (self.has_model and self.output is None)
-        call = Call(op, node, sources, out.shape, str(out.dtype), options, path, calls, inside, out.data)
+        numbers = {i: _plain(arg) for i, arg in enumerate(args) if sources[i] is None}
+        call = Call(op, node, sources, out.shape, str(out.dtype), options, path, calls, inside, out.data, numbers)
         number = len(self.calls)
         self.calls.append(call)
         self.keep.append(out)
@@ -225,8 +226,16 @@ class _Watched:
                 self.leaves[id(arg)].name = arg.name or ""
             elif id(array) in self.outsides:
                 self.outsides[id(array)].model_input = True
+            else:
+                self._made_of(np.shape(array))
         results = [self._result(tensor) for tensor in _flat(output)]
         self.output = next((number for number in results if number is not None), None)
+
+    def _made_of(self, shape: tuple[int, ...]) -> None:
+        """An input that no operation read: what NumPy has made of it, outside the tape, stands for it."""
+        made = (o for o in self.outsides.values() if len(o.shape) > 1 and o.shape[:1] == shape[:1])
+        if (outside := next(made, None)) is not None:
+            outside.model_input = True
 
     def _result(self, tensor: Any) -> int | None:
         node = getattr(tensor, "grad_fn", None)
@@ -237,19 +246,16 @@ class _Watched:
         scalars = [i for i, call in enumerate(self.calls) if not call.shape and not call.inside]
         return scalars[-1] if scalars else (len(self.calls) - 1 if self.calls else None)
 
-    def leaf_gradients(self) -> dict[int, np.ndarray]:
-        totals: dict[int, np.ndarray] = {}
-        for (node, position), d in self.gradients.sent.items():
-            key = id(node.parents[position])
-            if key in self.leaves:
-                totals[key] = totals[key] + d if key in totals else d
-        return totals
-
     def batched(self) -> set[int]:
         """Calls whose first length is that of the model's first input."""
         inputs = [o.shape for o in self.outsides.values() if o.model_input and o.shape]
         inputs += [leaf.values.shape for leaf in self.leaves.values() if not leaf.parameter and leaf.values.shape]
         return {i for i, call in enumerate(self.calls) if inputs and call.shape[:1] == inputs[0][:1]}
+
+
+def _plain(arg: Any) -> Any:
+    """A number, None or an array of no axes, copied: what stands for itself among the inputs of an operation."""
+    return np.array(arg.data) if hasattr(arg, "grad_fn") else arg
 
 
 def _flat(value: Any) -> Iterator[Any]:

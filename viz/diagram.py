@@ -33,6 +33,8 @@ class Mark:
     value: float | None
     message: str
     first: bool = False  # the first of its kind in the order of computation
+    victim: bool = False  # another card is the cause
+    dead_end: bool = False  # dead channels that let hardly any gradient through
 
 
 @dataclass
@@ -51,7 +53,7 @@ class Card:
     call: int = 0
     out: Magnitude | None = None  # the gradient at its output
     gain: float | None = None
-    neutral: float = 1.0
+    neutral: float = 1.0  # the usual gain of such a card
     decades: float | None = None  # log10 of the gradient at its output over the reference
     judged: bool = False
     rank: int = 0  # links on the longest way from an input

@@ -120,6 +120,7 @@ def _diagram(
         note = f"{len(grouped)} cards folded into runs: more than max_nodes={max_nodes}"
         grouped = _runs(grouped, max_nodes)
     cards = [_card(trace, key, nodes, i, names or {}) for i, (key, nodes) in enumerate(grouped.items())]
+    _tell_apart(trace, cards)
     owner = {node.id: card for card in cards for node in card.nodes}
     _give_parameters(trace, cards, owner)
     diagram = Diagram(trace, cards, links_of(trace, owner), _clusters(cards), depth, reference_of(trace), note)
@@ -172,6 +173,20 @@ def _card(trace: Trace, key: Key, nodes: list[Node], number: int, names: Mapping
     return card
 
 
+def _tell_apart(trace: Trace, cards: list[Card]) -> None:
+    """relu, relu (2), relu (3): what stands in no module is numbered in the order of the tape, however it is folded."""
+    seen: Counter[str] = Counter()
+    number: dict[int, int] = {}
+    for node in trace.nodes:
+        if not node.path:
+            name = node.op if node.kind == "op" else node.name or node.kind
+            seen[name] += 1
+            number[node.id] = seen[name]
+    for card in cards:
+        if card.kind in ("op", "input") and (count := number.get(card.last.id, 1)) > 1:
+            card.name += f" ({count})"
+
+
 def _more(key: Key, nodes: list[Node], identity: str, names: list[str]) -> Card:
     """The blocks that repeat the ones before them."""
     times = int(key[-1])
@@ -201,7 +216,10 @@ def arrow_of(nodes: list[Node]) -> str:
 
 
 def _give_parameters(trace: Trace, cards: list[Card], owner: dict[int, Card]) -> None:
-    """Each parameter to the first card that reads it, or else to the card of its module, or to one made for it."""
+    """Each parameter to the first card that reads it, or else to the card of its module, or to one made for it.
+
+    Of what nobody reads, a module is one card, and so is a parameter of the model itself.
+    """
     missing: dict[str, list[Parameter]] = defaultdict(list)
     for parameter in trace.parameters:
         path = parameter.name.rpartition(".")[0]
@@ -211,10 +229,10 @@ def _give_parameters(trace: Trace, cards: list[Card], owner: dict[int, Card]) ->
         if readers:
             readers[0].parameters.append(parameter)
         else:
-            missing[path].append(parameter)
-    for path, parameters in missing.items():
-        module = next((m for m in trace.modules if m.path == path), Module(path, "", ""))
-        card = Card(f"n{len(cards)}", "unused", path or "parameters", path, module.type, "other")
+            missing[path or parameter.name].append(parameter)
+    for name, parameters in missing.items():
+        module = next((m for m in trace.modules if m.path == name), None)
+        card = Card(f"n{len(cards)}", "unused", name, name, module.type if module else "Parameter", "other")
         card.parameters = parameters
         cards.append(card)
 

@@ -1,26 +1,29 @@
 """What is wrong, where, and how we know: marks on cards, and the same as a list of findings.
 
-Gradients are compared with the gradient at the model's output and layers with the gain that is neutral for their
-kind, so no threshold depends on the batch size, the loss or its scale. Only cards between the model's input and its
-output are judged. The size of an update is shown but never a finding.
+Gradients are compared with the gradient at the model's output and layers with the gain that is usual for their kind
+(usual.py), so no threshold depends on the batch size, the loss or its scale. Only cards between the model's input and
+its output are judged. The size of an update is shown but never a finding.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from viz.diagram import Card, Diagram, Mark
 from viz.trace import Magnitude, Parameter
-from viz.wording import factor, number, percent
+from viz.wording import factor, not_finite, number, percent
 
-SHRINKS = 0.1  # a gain below this share of the neutral one
+SHRINKS = 0.1  # a gain below this share of the usual one
 EXPLODES = 10.0  # a gain above this multiple of it
 EXPLODED = 2.0  # decades above the reference
 VANISHED = -2.0  # decades below it, behind a card that shrinks
-FADED = -4.0  # decades below it, with no single culprit
+FADED = -6.0  # decades below it, with no single culprit: ten plain convolutions reach -5.3
+SQUASHED = -4.0  # where each layer keeps less than a fifth, as sigmoids do
 DEAD_SHARE = 0.85  # of a rectifier's channels silent: many are by chance, and one batch proves little
+DEAD_SAMPLES = 16  # fewer prove less: then all channels must be silent
+DEAD_CHANNELS = 6  # fewer may all be silent by chance, unless they stay far below zero
 
 # Most severe first.
 KINDS = ("nan", "inf", "exploding", "shrinks", "vanishing", "dead", "no-grad", "unused", "frozen")
@@ -86,31 +89,38 @@ def judge(diagram: Diagram) -> list[Finding]:
     The diagram must be unfolded: thresholds are for single layers, a container of many may well shrink more.
     """
     first_forward, first_backward = _first_bad(diagram)
+    before = {link.target: where(diagram.card(link.source)) for link in diagram.links if link.spine}
     for card in diagram.cards:
         card.marks = []
         _mark_nonfinite(card, card is first_forward, card is first_backward)
         broken = bool(card.marks)
-        _mark_dead(card)
-        if card.judged and not broken and not _is_dead_end(card):
+        _mark_dead(card, before.get(card.id, ""))
+        if card.judged and not broken and not _is_dead_end(card) and not _silent_by_chance(card):
             _mark_gain(card)
         _mark_parameters(card, diagram)
-    _mark_vanishing(diagram)
+    _mark_distant(diagram)
     for card in diagram.cards:
-        card.marks.sort(key=lambda mark: KINDS.index(mark.kind))
+        card.marks.sort(key=_severity)
     found = [(mark, card) for card in diagram.cards for mark in card.marks]
-    found.sort(key=lambda pair: (not pair[0].first, _severity(*pair)))
+    found.sort(key=lambda pair: _severity(pair[0]))
     return [Finding(mark.kind, where(card), mark.value, mark.message) for mark, card in found]
+
+
+def _severity(mark: Mark) -> tuple[bool, int, bool]:
+    """Where a mark stands in a report: what began it all, then by kind; victims after the culprits."""
+    kind = KINDS.index("shrinks" if mark.dead_end else mark.kind)
+    return not mark.first, max(kind, KINDS.index("dead")) if mark.victim else kind, mark.victim
 
 
 def _is_dead_end(card: Card) -> bool:
     """Whether dead channels are why hardly any gradient leaves the card: then that is said, and not that it shrinks."""
-    dead = any(mark.kind == "dead" for mark in card.marks)
-    return dead and card.gain is not None and card.gain / card.neutral < SHRINKS
+    return any(mark.dead_end for mark in card.marks)
 
 
-def _severity(mark: Mark, card: Card) -> int:
-    """The place of a mark among KINDS; a dead end is a culprit, as is a card that shrinks."""
-    return KINDS.index("shrinks" if mark.kind == "dead" and _is_dead_end(card) else mark.kind)
+def _silent_by_chance(card: Card) -> bool:
+    """Whether so few channels and samples were seen, none of them active, that it proves nothing."""
+    silent = any(node.silent is not None and node.silent.channels == node.silent.of for node in card.nodes)
+    return silent and not any(mark.kind == "dead" for mark in card.marks)
 
 
 def carry_marks(judged: Diagram, drawn: Diagram) -> None:
@@ -125,9 +135,9 @@ def carry_marks(judged: Diagram, drawn: Diagram) -> None:
             inside = len(home.nodes) > len(card.nodes)
             badge = f"{card.name}: {mark.badge}" if inside else mark.badge
             message = f"{where(card)}: {mark.message}" if inside else mark.message
-            home.marks.append(Mark(mark.kind, badge, mark.value, message, mark.first))
+            home.marks.append(replace(mark, badge=badge, message=message))
     for card in drawn.cards:
-        card.marks.sort(key=lambda mark: (not mark.first, KINDS.index(mark.kind)))
+        card.marks.sort(key=_severity)
 
 
 def where(card: Card) -> str:
@@ -160,9 +170,10 @@ def _bad(magnitude: Magnitude | None) -> bool:
 
 
 def _mark_nonfinite(card: Card, first_forward: bool, first_backward: bool) -> None:
+    """The cause before the effect: weights that are not finite, else the output, else the gradient."""
     seen = {
-        "output": _worst(node.out for node in card.nodes),
         "weights": _worst(p.weight for p in card.parameters),
+        "output": _worst(node.out for node in card.nodes),
         "gradient": _worst([card.out, *(p.grad for p in card.parameters)]),
     }
     bad = {what: m for what, m in seen.items() if m is not None and _bad(m)}
@@ -171,8 +182,8 @@ def _mark_nonfinite(card: Card, first_forward: bool, first_backward: bool) -> No
     if bad:
         what, m = next(iter(bad.items()))
         kind, word, share = ("nan", "NaN", m.nan) if m.nan else ("inf", "Inf", m.inf)
-        weights = "; so are some of its weights" if "weights" in bad and what != "weights" else ""
-        message = f"{percent(share)} of the {what} is {word}{weights}{order}"
+        then = f", and so {not_finite(bad['output'])} of the output" if what == "weights" and "output" in bad else ""
+        message = f"{percent(share)} of the {what} is {word}{then}{order}"
         card.marks.append(Mark(kind, f"{word} {percent(share)}{first}", share, message, first=bool(first)))
     elif first:
         card.marks.append(Mark("nan", f"NaN{first}", None, f"the gradient it sends is not finite{order}", first=True))
@@ -183,61 +194,97 @@ def _mark_gain(card: Card) -> None:
         return
     relative = card.gain / card.neutral
     usual = "" if card.neutral == 1 else f", where {factor(card.neutral)} is usual"
+    message = f"the gradient leaves it {factor(card.gain)} as large as it came{usual}"
     if relative < SHRINKS:
-        message = f"the gradient leaves it {factor(card.gain)} as large as it came{usual}"
         card.marks.append(Mark("shrinks", f"SHRINKS GRADIENT {factor(card.gain)}", card.gain, message))
     elif relative > EXPLODES:
-        message = f"the gradient leaves it {factor(card.gain)} as large as it came{usual}"
         card.marks.append(Mark("exploding", f"▲ EXPLODING {factor(card.gain)}", card.gain, message))
-    elif card.decades is not None and card.decades > EXPLODED and card.parameters:
-        message = f"its gradient is 10^{card.decades:.1f} times the one at the model's output"
-        badge = f"▲ EXPLODING {card.decades:+.1f} decades"
-        card.marks.append(Mark("exploding", badge, card.decades, message))
 
 
-def _mark_vanishing(diagram: Diagram) -> None:
-    """Cards with parameters that little gradient reaches; the way from the output to each is followed once."""
-    culprits: dict[str, Card] = {}  # card -> the nearest card that shrinks on its way from the output
-    end = max((card.rank for card in diagram.cards if card.judged), default=0)
+@dataclass
+class _Way:
+    """What a gradient has passed on its way from the model's output to a card."""
+
+    usual: float = 0.0  # decades that it gains or loses by design
+    layers: int = 0  # with weights
+    shrinks: Card | None = None  # the nearest card that does
+    explodes: Card | None = None
+    dead: Card | None = None  # has channels that pass nothing
+    chance: bool = False  # a rectifier passed nothing, by chance
+
+
+def _mark_distant(diagram: Diagram) -> None:
+    """Cards with parameters that hardly any gradient reaches, or far too much; what lies between is followed once."""
+    ways: dict[str, _Way] = {}
     for link in sorted(diagram.links, key=lambda link: -diagram.card(link.target).rank):
-        target = diagram.card(link.target)
-        shrinks = _is_dead_end(target) or any(mark.kind == "shrinks" for mark in target.marks)
-        culprit = target if shrinks else culprits.get(target.id)
-        if culprit is not None:
-            culprits[link.source] = culprit
+        way = _further(ways.get(link.target, _Way()), diagram.card(link.target))
+        known = ways.setdefault(link.source, way)
+        known.usual, known.layers = max(known.usual, way.usual), max(known.layers, way.layers)
+        known.shrinks, known.explodes = way.shrinks or known.shrinks, way.explodes or known.explodes
+        known.dead, known.chance = way.dead or known.dead, way.chance or known.chance
     for card in diagram.cards:
-        f = card.decades
-        culprit = culprits.get(card.id)
-        if not card.judged or not card.parameters or f is None or card.marks:
-            continue
-        if f < (VANISHED if culprit else FADED):
-            card.marks.append(_vanishing(f, culprit, end - card.rank))
+        if card.judged and card.parameters and card.decades is not None and not card.marks:
+            mark = _distant(card.decades, ways.get(card.id, _Way()))
+            card.marks += [mark] if mark else []
 
 
-def _vanishing(f: float, culprit: Card | None, layers: int) -> Mark:
-    if culprit is not None:
-        why = f"shrunk by {where(culprit)} ({factor(culprit.gain)})"
-    else:
-        why = f"gradually, {factor(10 ** (f / max(layers, 1)))} a layer"
-    if not math.isfinite(f):
-        return Mark("vanishing", "▼ VANISHING to 0", None, f"its gradient is zero, {why}")
-    message = f"its gradient is {-f:.1f} decades below the model's output, {why}"
-    return Mark("vanishing", f"▼ VANISHING −{-f:.1f} decades", f, message)
+def _further(way: _Way, card: Card) -> _Way:
+    """The way, once it has passed a card."""
+    if not card.judged:
+        return replace(way)
+    kinds = {mark.kind for mark in card.marks if not mark.victim}
+    by_design = card.neutral if card.family == "normalization" else min(card.neutral, 1.0)
+    return _Way(
+        way.usual + math.log10(by_design),
+        way.layers + bool(card.parameters),
+        card if "shrinks" in kinds or _is_dead_end(card) else way.shrinks,
+        card if "exploding" in kinds else way.explodes,
+        card if "dead" in kinds else way.dead,
+        way.chance or _silent_by_chance(card),
+    )
 
 
-def _mark_dead(card: Card) -> None:
+def _distant(f: float, way: _Way) -> Mark | None:
+    """The mark of a layer with weights, f decades from the model's output."""
+    unusual = f - way.usual
+    a_layer = 10 ** (unusual / max(way.layers, 1))
+    if f == -math.inf and way.chance and not way.shrinks:
+        return None
+    faded = unusual < (VANISHED if way.shrinks else SQUASHED if a_layer < 0.2 else FADED)
+    if faded:
+        by = f"behind the dead channels of {where(way.dead)}" if way.dead else ""
+        by = f"shrunk by {where(way.shrinks)} ({factor(way.shrinks.gain)})" if way.shrinks else by
+        why = by or f"gradually, {factor(a_layer)} a layer"
+        if not math.isfinite(f):
+            return Mark("vanishing", "▼ VANISHING to 0", None, f"its gradient is zero, {why}", victim=bool(by))
+        message = f"its gradient is {-f:.1f} decades below the model's output, {why}"
+        return Mark("vanishing", f"▼ VANISHING −{-f:.1f} decades", f, message, victim=bool(by))
+    if unusual > EXPLODED:
+        by = f"grown by {where(way.explodes)} ({factor(way.explodes.gain)})" if way.explodes else ""
+        message = f"its gradient is 10^{f:.1f} times the one at the model's output, "
+        message += by or f"gradually, {factor(a_layer)} a layer"
+        return Mark("exploding", f"▲ EXPLODING {f:+.1f} decades", f, message, victim=bool(by))
+    return None
+
+
+def _mark_dead(card: Card, before: str) -> None:
     """Silent channels are dead if nearly all are, or if they stay far below zero."""
     rectifiers = [node.silent for node in card.nodes if node.silent is not None]
     worst = max(rectifiers, key=lambda s: (s.far / s.of, s.channels / s.of), default=None)
     if worst is None:
         return
     window = f"{worst.samples} samples" + (f" of {worst.steps} steps" if worst.steps > 1 else "")
-    if worst.channels / worst.of > DEAD_SHARE:
-        message = f"{worst.channels} of {worst.of} channels were never active in {window}, so no gradient passes them"
-        card.marks.append(Mark("dead", f"{worst.channels}/{worst.of} DEAD", worst.channels / worst.of, message))
+    most = worst.channels / worst.of > DEAD_SHARE and worst.of >= DEAD_CHANNELS
+    if most and (worst.samples >= DEAD_SAMPLES or worst.channels == worst.of):
+        count, what = worst.channels, "were never active"
     elif worst.far:
-        message = f"{worst.far} of {worst.of} channels stayed far below zero in {window}, so no gradient passes them"
-        card.marks.append(Mark("dead", f"{worst.far}/{worst.of} DEAD", worst.far / worst.of, message))
+        count, what = worst.far, "stayed far below zero"
+    else:
+        return
+    behind = f" behind {before}" if before and not card.path else ""
+    message = f"{count} of {worst.of} channels{behind} {what} in {window}, so no gradient passes them"
+    end = card.gain is not None and card.gain / card.neutral < SHRINKS
+    card.marks.append(Mark("dead", f"{count}/{worst.of} DEAD", count / worst.of, message, dead_end=end))
 
 
 def _mark_parameters(card: Card, diagram: Diagram) -> None:

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 
 from viz.diagram import Card, Diagram, Link
 from viz.trace import Edge, Magnitude, Node, Trace
-from viz.wording import neutral_gain
+from viz.usual import usual_gain
 
 
 def links_of(trace: Trace, owner: dict[int, Card]) -> list[Link]:
@@ -65,9 +65,10 @@ def measure(diagram: Diagram, owner: dict[int, Card]) -> None:
         inward = [link.grad.flow for link in arriving[card.id] if link.grad is not None]
         if card.out is not None and inward:
             card.gain = ratio(math.hypot(*inward), card.out.flow)
-        card.neutral = neutral_gain(card.nodes, diagram.trace)
+        card.neutral = usual_gain(card.family, card.nodes, card.parameters, card.gain, diagram.trace)
         layer = card.kind in ("module", "op", "fold")
-        card.judged = layer and card.id in before_output and all(node.inside for node in card.nodes)
+        inside = all(node.inside for node in card.nodes) and any(node.recorded for node in card.nodes)
+        card.judged = layer and inside and card.id in before_output
     _mark_spine(diagram, by_id)
     for link in diagram.links:
         target = by_id[link.target]

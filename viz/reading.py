@@ -5,6 +5,7 @@ The recorder (capturing.py) sees operations while they run; the walk (walking.py
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,13 +13,15 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_cnn.core import tape
 from viz import measure
 from viz.trace import Module, Step
 
+ENOUGH = 256  # values that tell what is usual
 RECTIFIERS = frozenset({"relu", "relu6"})  # ops whose gradient is zero wherever the output is
 
 
-@dataclass
+@dataclass(eq=False)
 class Call:
     """One operation: its inputs come from an earlier call (its number), a leaf, or from outside (an array)."""
 
@@ -32,6 +35,12 @@ class Call:
     calls: list[int] = field(default_factory=list)
     inside: bool = False
     array: np.ndarray | None = None
+    numbers: dict[int, Any] = field(default_factory=dict)  # inputs that are no arrays, by position
+
+    @property
+    def key(self) -> Any:
+        """What its gradients are filed under: its node, or itself if it was not recorded."""
+        return self.node if self.node is not None else self
 
 
 @dataclass(eq=False)
@@ -56,7 +65,10 @@ class Outside:
 
 @dataclass
 class Gradients:
-    """What a backward pass sent: by node the summed gradient at its output, by (node, position) what it sent on."""
+    """What a backward pass sent: by node the summed gradient at its output, by (node, position) what it sent on.
+
+    Calls that were not recorded, and inputs from outside, stand for themselves; see completing.py.
+    """
 
     at: dict[Any, np.ndarray] = field(default_factory=dict)
     sent: dict[tuple[Any, int], np.ndarray] = field(default_factory=dict)
@@ -68,13 +80,22 @@ class Gradients:
             key = (node, position)
             self.sent[key] = self.sent[key] + d if key in self.sent else d
 
+    def at_leaves(self) -> dict[int, np.ndarray]:
+        """id of a leaf -> its gradient, added up over all uses."""
+        totals: dict[int, np.ndarray] = {}
+        for (node, position), d in self.sent.items():
+            leaf = node.parents[position] if type(node) is tape.Node else None
+            if leaf is not None and type(leaf) is not tape.Node:
+                totals[id(leaf)] = totals[id(leaf)] + d if id(leaf) in totals else d
+        return totals
+
 
 @dataclass
 class Activity:
     """Of a rectifier over the steps that were seen: the highest value before it, by channel, and what is usual."""
 
     highest: np.ndarray  # (channels,); where only the output is known, 0 for a silent channel
-    usual: float  # magnitude that 99% before the rectifier stay under, in active channels; 0 if not known
+    usual: float  # how far values get from zero, or from their mean if no channel is active; 0 if not known
     samples: int
     steps: int = 1
 
@@ -125,12 +146,22 @@ def activity_of(call: Call, before: np.ndarray | None, batched: bool) -> Activit
     if call.op.name not in RECTIFIERS or values is None or not values.size:
         return None
     highest = measure.highest_by_channel(values, batched=batched)
-    usual = 0.0
-    if before is not None and (highest > 0).any():
-        active = before.compress(highest > 0, axis=1 if batched and before.ndim > 1 else 0)
-        active = np.abs(active[np.isfinite(active)])
-        usual = float(np.quantile(active, 0.99)) if active.size else 0.0
+    usual = _usual(before, highest, batched) if before is not None else 0.0
     return Activity(highest, usual, len(values) if batched else 1)
+
+
+def _usual(before: np.ndarray, highest: np.ndarray, batched: bool) -> float:
+    """The magnitude that 99% stay under in the active channels; if there are none, of the distances from the mean.
+
+    Few values tell little of how far they may get: then it is taken to be larger.
+    """
+    finite = np.isfinite(before)
+    if (highest > 0).any():
+        channel = 1 if batched and before.ndim > 1 else 0
+        chosen = np.abs(before.compress(highest > 0, axis=channel)[finite.compress(highest > 0, axis=channel)])
+    else:
+        chosen = np.abs(before[finite] - before[finite].mean()) if finite.any() else before[finite]
+    return float(np.quantile(chosen, 0.99)) * math.sqrt(max(ENOUGH / chosen.size, 1.0)) if chosen.size else 0.0
 
 
 def array_of(calls: Sequence[Call], source: Any) -> np.ndarray | None:

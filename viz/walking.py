@@ -9,6 +9,7 @@ import numpy as np
 
 from tinygrad_cnn.core import tape
 from viz.assembling import assemble
+from viz.completing import fill_in_outputs
 from viz.describing import modules_of, named_parameters, parameter_name, title_of
 from viz.figure import SHOWN, Figure, Options
 from viz.reading import Call, Gradients, Leaf, Outside, Reading
@@ -69,6 +70,7 @@ def trace_of(loss: Any, model: Any = None, *, title: str | None = None) -> Trace
     calls[-1].array = loss.data
     gradients = Gradients()
     if not freed:
+        fill_in_outputs(calls)
         _send_gradients(root, np.ones_like(loss.data), gradients)
     by_id = {id(leaf.tensor): leaf for leaf in leaves}
     parameters = [by_id.get(id(p)) or Leaf(p, p.data, name) for p, name in names.values()]
@@ -84,6 +86,9 @@ def trace_of(loss: Any, model: Any = None, *, title: str | None = None) -> Trace
             backward="freed" if freed else "full",
         )
     )
+
+
+UNKNOWN = object()  # an input that the tape does not hold
 
 
 def nodes_under(root: Any) -> list[Any]:
@@ -119,13 +124,17 @@ def _calls(nodes: list[Any], names: dict[int, Any]) -> tuple[list[Call], list[Le
     calls = []
     for i, (node, counts) in enumerate(zip(nodes, call_numbers(paths), strict=True)):
         sources: list[Any] = []
+        numbers: dict[int, Any] = {}
         for position, parent in enumerate(node.parents):
             if type(parent) is tape.Node:
                 sources.append(number[parent])
             elif parent is not None:
                 sources.append(_leaf(parent, node, position, names, leaves))
             else:
-                sources.append(_outside(saved.get((node, position)), i <= last_inside, outsides))
+                known = saved.get((node, position), UNKNOWN)
+                sources.append(_outside(known, i <= last_inside, outsides))
+                if sources[-1] is None and (known is not UNKNOWN or _is_without_bias(node, position, names)):
+                    numbers[position] = None if known is UNKNOWN else known
         calls.append(
             Call(
                 node.op,
@@ -138,6 +147,7 @@ def _calls(nodes: list[Any], names: dict[int, Any]) -> tuple[list[Call], list[Le
                 counts,
                 i <= last_inside,
                 saved.get(node),
+                numbers,
             )
         )
     return calls, list(leaves.values())
@@ -164,25 +174,27 @@ def _outside(array: Any, inside: bool, outsides: dict[int, Outside]) -> Outside 
     return outsides[id(array)]
 
 
-def _saved_arrays(nodes: list[Any]) -> dict[Any, np.ndarray]:
+def _is_without_bias(node: Any, position: int, names: dict[int, Any]) -> bool:
+    """Whether an input that left no trace is the bias of a layer that has none."""
+    known = {name for _, name in names.values()}
+    return bool(names) and node.op.input_name(position) == "bias" and f"{node.path}.bias" not in known
+
+
+def _saved_arrays(nodes: list[Any]) -> dict[Any, Any]:
     """Values that the tape still holds: by node its output, by (node, position) an input from outside."""
-    found: dict[Any, np.ndarray] = {}
+    found: dict[Any, Any] = {}
     for node in nodes:
         for (kind, position, _), value in zip(node.plan.origins, node.saved or (), strict=False):
             if kind == "output":
                 found[node] = value
-            elif kind == "input" and isinstance(value, np.ndarray):
-                _found_input(node, position, value, found)
-            elif kind == "inputs":
-                for i, v in enumerate(value):
-                    if isinstance(v, np.ndarray):
-                        _found_input(node, i, v, found)
+            elif kind in ("input", "inputs"):
+                for i, v in enumerate(value) if kind == "inputs" else ((position, value),):
+                    parent = node.parents[i]
+                    if type(parent) is not tape.Node:
+                        found[node, i] = v
+                    elif isinstance(v, np.ndarray):
+                        found[parent] = v
     return found
-
-
-def _found_input(node: Any, position: int, value: np.ndarray, found: dict[Any, np.ndarray]) -> None:
-    parent = node.parents[position]
-    found[parent if type(parent) is tape.Node else (node, position)] = value
 
 
 def call_numbers(paths: list[str]) -> list[list[int]]:

@@ -12,7 +12,7 @@ _FAMILIES = (
     ("loss", ("cross_entropy", "nll", "mse", "l1_loss", "huber", "kl_div", "binary_cross")),
     ("convolution", ("conv",)),
     ("pooling", ("pool",)),
-    ("normalization", ("batch_norm", "layer_norm", "group_norm", "instance_norm", "norm")),
+    ("normalization", ("norm", "standardize")),
     ("linear", ("linear", "matmul", "einsum", "embedding")),
     (
         "activation",
@@ -109,25 +109,14 @@ def kernel_of(node: Node, weight: Sequence[int] | None = None) -> list[int]:
     return [kernel] * (len(node.shape) - 2) if isinstance(kernel, int) else list(kernel)
 
 
-def neutral_gain(nodes: Sequence[Node], trace: Trace) -> float:
-    """The gain that a card has when nothing is wrong: means shrink a gradient by design, all else keeps it.
-
-    A mean over n has gain 1/sqrt(n), so an average pool 1/sqrt(kh kw). Along parallel ways, the largest counts.
-    """
-    reached: dict[int, float] = {}
-    for node in nodes:
-        best = max((reached[source] for source in trace.inputs[node.id] if source in reached), default=1.0)
-        reached[node.id] = best * _neutral(node, trace)
-    return reached[nodes[-1].id] if nodes else 1.0
-
-
-def _neutral(node: Node, trace: Trace) -> float:
-    averages = ("avg_pool" in node.op and "adaptive" not in node.op and "global" not in node.op) and kernel_of(node)
-    if averages:
-        return 1 / math.sqrt(math.prod(averages))
+def averaged(node: Node, trace: Trace) -> float:
+    """Over how many inputs an operation takes a mean, such as kh kw for an average pool; 1 if it takes none."""
+    kernel = kernel_of(node)
+    if "avg_pool" in node.op and kernel and "adaptive" not in node.op and "global" not in node.op:
+        return math.prod(kernel)
     if (node.op == "mean" or "avg_pool" in node.op) and trace.inputs[node.id]:
         source = trace.nodes[trace.inputs[node.id][0]]
-        return 1 / math.sqrt(max(math.prod(source.shape) / max(math.prod(node.shape), 1), 1.0))
+        return max(math.prod(source.shape) / max(math.prod(node.shape), 1), 1.0)
     return 1.0
 
 
@@ -175,9 +164,8 @@ def routing(node: Node, trace: Trace) -> str:
         if _all_equal(option(node, "stride"), kernel):
             return f"gradient goes to 1 winner of {n}, the other {n - 1} get 0"
         return f"gradient goes to the winner of each {_times(kernel)} window, summed where windows overlap"
-    if (mean := _neutral(node, trace)) < 1:
-        n = round(1 / mean**2)
-        return f"each of {n} inputs gets 1/{n} of the gradient, so {factor(mean)} is usual"
+    if (n := round(averaged(node, trace))) > 1:
+        return f"each of {n} inputs gets 1/{n} of the gradient, so {factor(1 / math.sqrt(n))} is usual"
     if node.op == "dropout" and (scale := option(node, "scale")):
         return f"the units that are kept pass {factor(scale)} the gradient, the others 0"
     if node.op == "add" and len(trace.inputs[node.id]) > 1:
