@@ -25,7 +25,7 @@ from .geometry import Block, Geometry, blocks, output_size
 from .layout import Array, Index, channels_first, channels_last, taps
 from .paths import choose, cost_of_shifts
 from .products import product
-from .threads import share, single_threaded_blas
+from .threads import pieces, share, single_threaded_blas
 from .winograd import NotFinite
 from .workspace import scratch
 
@@ -168,9 +168,9 @@ def _add_shifted(g: Array, w: Array, x_shape: Sequence[int], geometry: Geometry,
     dx = np.empty((batch, *size, channels), dtype)
     places = list(taps(size, output, w.shape[2:], geometry.stride, geometry.padding, geometry.dilation))
 
-    def work(some: Iterator[Block]) -> None:
-        for block in some:
-            out, upstream = dx[block.images], rows[block.images]
+    def work(some: Iterator[slice]) -> None:
+        for images in some:
+            out, upstream = dx[images], rows[images]
             out.fill(0)
             part = scratch("products", (*upstream.shape[:-1], channels), dtype)
             for tap, pixels, outputs in places:
@@ -179,7 +179,7 @@ def _add_shifted(g: Array, w: Array, x_shape: Sequence[int], geometry: Geometry,
 
     if dx.size and g.size and w.size:
         per_image = math.prod(output) * (channels + len(w)) * dtype.itemsize
-        share(work, blocks(batch, 1, per_image, _BLOCK), cost * batch)
+        share(work, pieces(batch, _BLOCK // per_image, cost * batch), cost * batch)
     else:
         dx.fill(0)
     return channels_first(dx)
@@ -196,7 +196,8 @@ def _share(
     cost: float,
     fixed: bool = False,
 ) -> list[Any]:
-    return share(work, blocks(batch, output[0], way.bytes_per_row(output), _BLOCK, way.tile), cost * batch, fixed)
+    cut = blocks(batch, output[0], way.bytes_per_row(output), _BLOCK, cost, way.tile)
+    return share(work, cut, cost * batch, fixed)
 
 
 def _reader(x: Array, way: Path, output: Sequence[int], dtype: np.dtype[Any]) -> Callable[[Block], Array]:

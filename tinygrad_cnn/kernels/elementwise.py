@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from .layout import Array, flat, in_order_of
-from .threads import share
+from .threads import pieces, share
 from .workspace import scratch
 
 _SMALL = 1 << 14  # elements: below, one call of NumPy's costs least
@@ -33,7 +33,7 @@ def relu(x: Array) -> Array:
         for at in some:  # between two bounds NumPy clips three times faster than it takes the maximum with a scalar
             np.clip(source[at], 0, np.inf, out=target[at])
 
-    share(work, stretches(x.size), _NANOSECONDS * x.size)
+    share(work, pieces(x.size, _STRETCH, _NANOSECONDS * x.size), _NANOSECONDS * x.size)
     return y
 
 
@@ -52,7 +52,7 @@ def relu_gradient(g: Array, y: Array) -> Array:
             keep = np.less_equal(output[at], 0, out=scratch("mask", (at.stop - at.start,), bool))
             select(source[at], np.logical_not(keep, out=keep), target[at])
 
-    share(work, stretches(g.size), _NANOSECONDS * g.size)
+    share(work, pieces(g.size, _STRETCH, _NANOSECONDS * g.size), _NANOSECONDS * g.size)
     return dx
 
 
@@ -67,8 +67,3 @@ def select(x: Array, keep: Array, out: Array | None = None) -> Array:
     else:
         np.multiply(x, keep, out=out)
     return out
-
-
-def stretches(size: int) -> list[slice]:
-    """Slices of a flat array, each small enough for the cache."""
-    return [slice(i, min(i + _STRETCH, size)) for i in range(0, size, _STRETCH)]

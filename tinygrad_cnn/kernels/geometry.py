@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from .layout import Pairs
+from .threads import pieces
 
 
 class Geometry(NamedTuple):
@@ -34,14 +35,15 @@ class Block(NamedTuple):
     rows: slice
 
 
-def blocks(batch: int, rows: int, bytes_per_row: int, budget: int, multiple: int = 1) -> list[Block]:
-    """Cut a batch so that each block takes about `budget` bytes; rows are cut at multiples of `multiple` only."""
+def blocks(
+    batch: int, rows: int, bytes_per_row: int, budget: int, nanoseconds: float, multiple: int = 1
+) -> list[Block]:
+    """Cut a batch into blocks of about `budget` bytes, and of several images or of rows of one.
+
+    nanoseconds: what an image takes; rows are cut at multiples of `multiple` only.
+    """
     per_image = max(1, bytes_per_row * rows)
-    if per_image <= budget or rows <= multiple:
-        step = max(1, budget // per_image)
-        return [Block(slice(i, min(i + step, batch)), slice(0, rows)) for i in range(0, batch, step)]
-    count = -(-per_image // budget)
-    step = -(-rows // count)
-    step += -step % multiple
-    cuts = [slice(r, min(r + step, rows)) for r in range(0, rows, step)]
-    return [Block(slice(i, i + 1), cut) for i in range(batch) for cut in cuts]
+    if per_image > budget or batch == 1:
+        cuts = pieces(rows, max(1, budget // max(1, bytes_per_row)), nanoseconds if batch == 1 else 0, multiple)
+        return [Block(slice(i, i + 1), cut) for i in range(batch) for cut in cuts]
+    return [Block(images, slice(0, rows)) for images in pieces(batch, budget // per_image, nanoseconds * batch)]

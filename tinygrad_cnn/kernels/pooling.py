@@ -21,7 +21,7 @@ import numpy as np
 from .elementwise import select
 from .layout import Array, Index, Pairs, channels_first, channels_last, taps
 from .padding import pad
-from .threads import share
+from .threads import pieces, share
 from .workspace import scratch
 
 _STRETCH = 1 << 18  # elements of the image at a time
@@ -228,8 +228,8 @@ def _share_images(work: Callable[[Iterator[slice]], None], x: Array) -> None:
     """Let threads share the images of x, a few at a time."""
     if not x.size:
         return
-    step = max(1, _STRETCH // max(1, x.size // max(1, len(x))))
-    share(work, [slice(i, min(i + step, len(x))) for i in range(0, len(x), step)], _NANOSECONDS * x.size)
+    nanoseconds = _NANOSECONDS * x.size
+    share(work, pieces(len(x), _STRETCH * len(x) // x.size, nanoseconds), nanoseconds)
 
 
 def _overhang(size: Sequence[int], output: Sequence[int], window: Window) -> Pairs:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from .layout import Array
-from .threads import share
+from .threads import pieces, share
 
 _ROW = 512  # most elements in a row: a few thousand bytes stay in the first-level cache
 _STRETCH = 1 << 17  # elements: three arrays of so many fit into a core's share of the caches
@@ -56,15 +56,14 @@ def channel_sums(
             totals = [a + b for a, b in zip(totals, sums, strict=True)] if totals else sums
         return totals
 
-    parts = [part for part in share(work, stretches(rows), nanoseconds * rows.size, fixed=True) if part]
+    parts = [part for part in share(work, stretches(rows, nanoseconds), nanoseconds * rows.size, fixed=True) if part]
     totals = [functools.reduce(np.add, of_all) for of_all in zip(*parts, strict=True)]
     return [total.reshape(-1, channels).sum(0) for total in totals]
 
 
-def stretches(rows: Array) -> list[slice]:
-    """Slices of rows, each small enough for the cache."""
-    step = max(1, _STRETCH // rows.shape[1])
-    return [slice(i, min(i + step, len(rows))) for i in range(0, len(rows), step)]
+def stretches(rows: Array, nanoseconds: float) -> list[slice]:
+    """Slices of rows, each small enough for the cache; nanoseconds: what an element costs."""
+    return pieces(len(rows), _STRETCH // rows.shape[1], nanoseconds * rows.size)
 
 
 @functools.lru_cache(1024)

@@ -23,7 +23,8 @@ from threadpoolctl import ThreadpoolController
 Block = TypeVar("Block")
 Result = TypeVar("Result")
 
-WORTHWHILE = 500_000  # nanoseconds of work that pay for waking a thread, and for the risk that it is not woken in time
+WORTHWHILE = 200_000  # nanoseconds of work that pay for waking a thread, and for the risk that it is not woken in time
+_SHARES = 4  # pieces of shared work come in fours, so that two or four threads end together
 _NEGLIGIBLE = 900  # nanoseconds in which BLAS itself would not use threads
 
 
@@ -48,6 +49,19 @@ def share(
             return _Job([functools.partial(work, some) for some in shares]).results()
         finally:
             _pool_lock.release()
+
+
+def pieces(length: int, most: int, nanoseconds: float, multiple: int = 1) -> list[slice]:
+    """Cut 0 ... length into slices of at most `most`, equally long, and into several where threads pay.
+
+    nanoseconds: how long all of it takes. Cuts are made at multiples of `multiple`, whatever `most` says.
+    """
+    count = -(-length // max(1, most))
+    if nanoseconds >= WORTHWHILE:
+        count += -count % _SHARES
+    step = -(-length // max(1, count))
+    step = max(1, step + -step % multiple)
+    return [slice(i, min(i + step, length)) for i in range(0, length, step)]
 
 
 # ---- the pool --------------------------------------------------------------------------------------------------
