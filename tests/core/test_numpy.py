@@ -24,6 +24,14 @@ def x32():
         lambda x: np.ones((2, 2), np.float32) - x,
         lambda x: np.add(x, 1), lambda x: np.maximum(x, 2), lambda x: np.matmul(x, x), lambda x: np.dot(x, x),
         lambda x: np.swapaxes(x, 0, 1), lambda x: np.cumsum(x, axis=1), lambda x: np.linalg.norm(x),
+        lambda x: np.moveaxis(x, 0, 1), lambda x: np.matrix_transpose(x), lambda x: np.linalg.matmul(x, x),
+        lambda x: np.sort(x, axis=0), lambda x: np.sort(x, axis=None), lambda x: np.take(x, [1, 0], axis=1),
+        lambda x: np.take(x, [3, 0]), lambda x: np.vstack([x, x[0]]), lambda x: np.hstack([x, x]), np.round, np.rint,
+        np.positive, lambda x: np.dot(x, 2), lambda x: np.dot(np.ones((2, 2), np.float32), x), np.around,
+        lambda x: np.multiply.reduce(x), lambda x: np.add.reduce(x, axis=None, keepdims=True),
+        lambda x: np.sum(x, axis=0, dtype=None, out=None), lambda x: np.reshape(x, (4,), order="C"),
+        lambda x: np.hstack([x[0], x[1]]), lambda x: np.var(x, ddof=1), lambda x: np.std(x, axis=0, correction=1),
+        lambda x: np.pad(x, 1, mode="edge"), lambda x: np.split(x, 2)[1], lambda x: np.split(x, [1], axis=1)[1],
         lambda x: np.expand_dims(x, 0), lambda x: np.tile(x, (2, 1)), lambda x: np.concatenate([x, x], axis=None),
     ],
 )  # fmt: skip
@@ -36,13 +44,70 @@ def test_numpy_functions_give_tensors_of_the_same_values(f):
     assert y.dtype == np.float32
 
 
-def test_what_has_no_counterpart_says_so():
-    with pytest.raises(TypeError, match=r"np\.arctan2 has no counterpart.*tc\.op"):
-        np.arctan2(x32(), x32())
-    with pytest.raises(TypeError, match=r"np\.median has no counterpart"):
-        np.median(x32())
-    with pytest.raises(TypeError, match="out="):
-        np.exp(np.ones((2, 2)), out=x32())
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: np.logical_and(x > 1, x), lambda x: np.logical_or(x > 1, x > 3), lambda x: np.logical_not(x > 1),
+        lambda x: np.logical_xor(x > 1, x > 3), lambda x: np.argsort(x, axis=0), np.argmax, np.isfinite, np.zeros_like,
+        np.ones_like, lambda x: np.full_like(x, 3), lambda x: np.greater(x, 2), lambda x: np.ones_like(x, dtype=int),
+    ],
+)  # fmt: skip
+def test_numpy_functions_without_a_gradient_give_constants(f):
+    x = x32()
+    y = f(x)
+    assert isinstance(y, tc.Tensor)
+    np.testing.assert_array_equal(y.numpy(), f(x.numpy()))
+    assert y.dtype == f(x.numpy()).dtype
+    assert tc.is_grad_enabled()
+
+
+def test_questions_about_values_and_memory_are_answered():
+    x = x32()
+    assert np.shares_memory(x, x.data)
+    assert np.array_equal(x, x.data)
+    assert np.allclose(x, x)
+    assert np.result_type(x, np.float64) == np.float64
+    assert (np.shape(x), np.ndim(x), np.size(x), np.size(x, 0), np.count_nonzero(x)) == ((2, 2), 2, 4, 2, 4)
+    assert np.asarray(x, dtype=np.float64).dtype == np.float64
+    assert np.array(x) is not x.data
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: np.arctan2(x, x), r"np\.arctan2 has no counterpart .*x\.numpy\(\).*tc\.op"),
+        (lambda x: np.median(x), r"np\.median has no counterpart"),
+        (lambda x: np.linalg.inv(x), r"np\.linalg\.inv has no counterpart"),
+        (lambda x: np.sum(x, dtype=float), r"np\.sum with dtype= has no counterpart .*x\.astype\(dtype\)"),
+        (lambda x: np.sum(x, out=x.data[0, 0]), r"np\.sum with out= .*out\[\.\.\.\] = the result"),
+        (lambda x: np.sum(x, where=x.numpy() > 1), r"np\.sum with where= .*tc\.where"),
+        (lambda x: np.mean(x, where=x.numpy() > 1), r"np\.mean with where= .*tc\.where"),
+        (lambda x: np.max(x, initial=9.0), r"np\.max with initial="),
+        (lambda x: np.exp(x, where=x.numpy() > 1), r"np\.exp with where= .*tc\.where"),
+        (lambda x: np.add.reduce(x, where=x.numpy() > 1), r"np\.add\.reduce with where= .*tc\.where"),
+        (lambda x: np.add.accumulate(x), r"np\.add\.accumulate .*x\.cumsum"),
+        (lambda x: np.add.at(np.ones(2), [0], x[0, 0]), r"np\.add\.at .*x\[index\] = x\[index\] \+ y"),
+        (lambda x: np.add.outer(x, x), r"np\.add\.outer .*expand_dims"),
+        (lambda x: np.tensordot(x, x, 1), r"np\.tensordot .*tc\.einsum"),
+        (lambda x: np.ravel(x, order="F"), r"np\.ravel with order="),
+        (lambda x: np.exp(np.ones((2, 2)), out=x), r"np\.exp: out= can not be a Tensor; write out \+= x"),
+        (lambda x: np.copyto(x, np.ones((2, 2))), r"np\.copyto: the target can not be a Tensor; write x\[\.\.\.\]"),
+        (lambda x: np.where(x > 1), r"np\.nonzero\(x\.numpy\(\)\)"),
+        (lambda x: np.dot(x, np.ones((2, 2, 2))), r"np\.dot: of 3 axes .*einsum"),
+        (lambda x: np.round(x, 2), r"decimals="),
+    ],
+)
+def test_what_has_no_counterpart_says_so_and_names_the_alternative(call, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        call(x32())
+
+
+def test_a_ufunc_that_writes_into_a_tensors_own_array_is_noticed():
+    x = tc.tensor([1.0, 2.0], requires_grad=True)
+    y = (x * x).sum()
+    np.exp(tc.ones(2), out=x.data)
+    with pytest.raises(tc.TapeError, match=r"np\.exp with out="):
+        y.backward()
 
 
 @pytest.mark.parametrize("scalar", [2, 2.5, np.float64(2.5), np.int64(2), np.float32(2.5), True])
