@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -196,7 +196,7 @@ class Trace:
 
     def to_json(self) -> str:
         """This trace as strict JSON."""
-        return json.dumps({"format": FORMAT, "version": VERSION, **_plain(self)}, ensure_ascii=False, indent=1)
+        return json.dumps({"format": FORMAT, "version": VERSION, **as_plain(self)}, ensure_ascii=False, indent=1)
 
     @staticmethod
     def from_json(text: str) -> Trace:
@@ -211,41 +211,46 @@ class Trace:
         if data.get("version") != VERSION:
             raise ValueError(f"Trace.from_json: version {data.get('version')!r} is not {VERSION}, which this viz reads")
         try:
-            return _restored(Trace, {k: v for k, v in data.items() if k not in ("format", "version")})
-        except (AttributeError, TypeError) as error:
+            return from_plain(Trace, {k: v for k, v in data.items() if k not in ("format", "version")})
+        except (AttributeError, TypeError, ValueError) as error:
             raise ValueError(f"Trace.from_json: the file is damaged: {error}") from error
 
 
-def _plain(value: Any) -> Any:
+def as_plain(value: Any) -> Any:
     """Dataclasses to dicts; infinities and NaN, which JSON lacks, to words; fields at their default left out."""
     if is_dataclass(value) and not isinstance(value, type):
         blank = {f.name: f.default_factory() if callable(f.default_factory) else f.default for f in fields(value)}
         pairs = ((f.name, getattr(value, f.name)) for f in fields(value))
-        return {name: _plain(v) for name, v in pairs if v != blank[name]}
+        return {name: as_plain(v) for name, v in pairs if v != blank[name]}
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): as_plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [as_plain(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value
 
 
-def _restored(hint: Any, value: Any) -> Any:
-    """The inverse of `_plain`, guided by the type hints."""
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def from_plain(hint: Any, value: Any) -> Any:
+    """The inverse of `as_plain`, guided by the type hints."""
     if is_dataclass(hint) and isinstance(hint, type):
-        hints = get_type_hints(hint)
+        hints = _hints(hint)
         unknown = value.keys() - hints.keys()
         if unknown:
-            raise ValueError(f"Trace.from_json: {hint.__name__} has no field {sorted(unknown)}")
-        return hint(**{name: _restored(hints[name], v) for name, v in value.items()})
+            raise ValueError(f"{hint.__name__} has no field {sorted(unknown)}")
+        return hint(**{name: from_plain(hints[name], v) for name, v in value.items()})
     if value is None or hint is Any:
         return value
     arguments = get_args(hint)
     if get_origin(hint) is list:
-        return [_restored(arguments[0], v) for v in value]
+        return [from_plain(arguments[0], v) for v in value]
     if get_origin(hint) is dict:
-        return {k: _restored(arguments[1], v) for k, v in value.items()}
+        return {k: from_plain(arguments[1], v) for k, v in value.items()}
     if len(arguments) == 2 and type(None) in arguments:
-        return _restored(next(a for a in arguments if a is not type(None)), value)
+        return from_plain(next(a for a in arguments if a is not type(None)), value)
     return float(value) if hint is float else value
