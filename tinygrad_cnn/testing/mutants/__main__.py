@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
 
 from tinygrad_cnn.testing import mutants
-from tinygrad_cnn.testing.mutants import EQUIVALENT, MISSED, Hunt, workers
-from tinygrad_cnn.testing.reports import versions
+from tinygrad_cnn.testing.mutants import Hunt, summaries, workers
+from tinygrad_cnn.testing.mutants.journal import Journal, Key
+
+T = TypeVar("T")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,68 +26,64 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--false-alarms", type=int, default=5000, metavar="N", help="examples of right ops (5000)")
     parser.add_argument("--seed", type=int, default=0, help="of the first drawn case (0)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (one per core)")
+    parser.add_argument("--journal", type=Path, help="note results there, and go on where an interrupted run stopped")
+    parser.add_argument("--json", type=Path, help="write the numbers there")
     parser.add_argument("--verbose", action="store_true", help="print every mutant and the law that killed it")
     options = parser.parse_args(arguments)
     chosen = [number for number, m in enumerate(workers.everyone()) if not options.op or m.op in options.op]
-    if not chosen and options.op:
+    if not chosen:
         print(f"no mutants of {', '.join(options.op)}", file=sys.stderr)
         return 2
-    start = time.monotonic()
-    hunts = workers.mapped(workers.hunt, [(number, options.seed) for number in chosen], options.jobs)
-    found = list(_shown(hunts, options.verbose))
-    faults = _report(found, time.monotonic() - start, options.seed)
+    journal, start = Journal(options.journal), time.monotonic()
+    hunts = _hunted(chosen, options.seed, options.jobs, journal, options.verbose)
+    summary = summaries.of_hunts(hunts, options.seed)
     if options.false_alarms and not options.op:
-        faults += _hold_the_right_ones(options.false_alarms, options.seed, options.jobs)
-    print(", ".join(f"{name} {version}" for name, version in versions().items()))
-    return 1 if faults else 0
+        summary |= summaries.of_alarms(*_held(options.false_alarms, options.seed, options.jobs, journal))
+    summary |= {"seconds": round(time.monotonic() - start), "processes": options.jobs}
+    print(summaries.text(summary))
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return 1 if summary["missed"] or summary["stale"] or summary.get("alarms") else 0
 
 
-def _shown(hunts: Iterable[Hunt], verbose: bool) -> Iterator[Hunt]:
-    for number, found in enumerate(hunts, 1):
+def _hunted(numbers: list[int], seed: int, jobs: int, journal: Journal, verbose: bool) -> list[Hunt]:
+    """What became of these mutants."""
+    everyone = workers.everyone()
+
+    def told(found: Any) -> None:
         if verbose:
-            print(f"{found.law or 'survives':<12} {found.cases:>3}  {found.name}", flush=True)
-        elif number % 500 == 0:
-            print(f"{number} mutants hunted", file=sys.stderr, flush=True)
-        yield found
+            print(f"{found['law'] or 'survives':<12} {found['cases']:>3}  {found['name']}", flush=True)
+
+    places = {("hunt", everyone[number].name, seed): (number, seed) for number in numbers}
+    found = _noted(places, lambda todo: map(asdict, workers.mapped(workers.hunt, todo, jobs)), journal, "mutants", told)
+    return [Hunt(**values) for values in found]
 
 
-def _report(hunts: list[Hunt], seconds: float, seed: int) -> int:
-    """Print the tables; returns the number of faults."""
-    survivors = [h for h in hunts if not h.killed]
-    missed = [h.name for h in survivors if h.name not in EQUIVALENT]
-    stale = [h.name for h in hunts if h.killed and h.name in EQUIVALENT | MISSED]
-    print(f"\n{'family':<14} {'mutants':>8} {'killed':>8} {'equivalent':>11} {'missed':>7}")
-    for family in [*dict.fromkeys(h.family for h in hunts), "all"]:
-        own = [h for h in hunts if family in (h.family, "all")]
-        kills, same = sum(h.killed for h in own), sum(not h.killed and h.name in EQUIVALENT for h in own)
-        print(f"{family:<14} {len(own):>8} {kills:>8} {same:>11} {len(own) - kills - same:>7}")
-    laws = Counter(h.law for h in hunts if h.killed)
-    print("\nkilled by the law  " + ", ".join(f"{law} {count}" for law, count in laws.most_common()))
-    at = sorted(h.cases for h in hunts if h.killed)
-    if at:
-        first = sum(n == 1 for n in at)
-        print(f"by the first case {first}, by the fifth {sum(n <= 5 for n in at)}, by the {at[-1]}th all; seed {seed}")
-    for reason in dict.fromkeys(EQUIVALENT[h.name] for h in survivors if h.name in EQUIVALENT):
-        print(f"\nequivalent: {reason}")
-        print("".join(f"  {h.name}\n" for h in survivors if EQUIVALENT.get(h.name) == reason), end="")
-    for name in missed:
-        print(f"\nMISSED {name}: {MISSED.get(name, 'no reason known')}")
-    for name in stale:
-        print(f"\nSTALE {name} is listed as a survivor, but is killed")
-    print(f"\n{len(hunts) - len(missed)} of {len(hunts)} mutants are killed or equivalent, in {seconds:.0f} s")
-    return len(missed) + len(stale)
+def _held(examples: int, seed: int, jobs: int, journal: Journal) -> tuple[int, float, list[str]]:
+    """How many examples of right ops were held to their laws, in how many seconds; the false alarms."""
+    places = {("hold", *place): place for place in mutants.places(examples, seed)}
+    found = _noted(places, lambda todo: workers.mapped(workers.alarms, todo, jobs), journal, "cases of right ops")
+    return examples, sum(seconds for _, seconds in found), [alarm for alarms, _ in found for alarm in alarms]
 
 
-def _hold_the_right_ones(examples: int, seed: int, jobs: int) -> int:
-    start = time.monotonic()
-    places = list(mutants.places(examples, seed))
-    alarms = [alarm for found in workers.mapped(workers.alarms, places, jobs) for alarm in found]
-    for alarm in alarms:
-        print(f"\nFALSE ALARM {alarm}")
-    print(
-        f"{len(alarms)} false alarms in {examples} examples of right ops, seed {seed}, {time.monotonic() - start:.0f} s"
-    )
-    return len(alarms)
+def _noted(
+    places: dict[Key, T],
+    run: Callable[[list[T]], Any],
+    journal: Journal,
+    what: str,
+    tell: Callable[[Any], None] = lambda found: None,
+) -> list[Any]:
+    """The result for each place: from the journal, or run now; with a sign of life every ten seconds."""
+    todo = {key: place for key, place in places.items() if key not in journal}
+    last = time.monotonic()
+    for number, (key, found) in enumerate(zip(todo, run(list(todo.values())), strict=True), 1):
+        journal.note(key, found)
+        tell(found)
+        if time.monotonic() - last > 10:
+            last = time.monotonic()
+            print(f"{len(places) - len(todo) + number} of {len(places)} {what}", file=sys.stderr, flush=True)
+    return [journal[key] for key in places]
 
 
 if __name__ == "__main__":

@@ -251,7 +251,7 @@ def _tape() -> Iterator[Mutant]:
     """Where gradients meet; that a second one overwrites the first is made for every op, in `mechanical`."""
 
     def joined(op: str, bug: str, seen: str, join: walking.Join, again: bool = False) -> Mutant:
-        return elsewhere(op, bug, seen, partial(walking.walking, join, again=again))
+        return elsewhere(op, bug, seen, partial(walking.walking, join, again=again), family="tape")
 
     yield joined("tanh", "a second gradient is lost", "tinygrad#119: an `if grad is None`", walking.first)
     for count in (2, 3, 7):
@@ -262,4 +262,4 @@ def _tape() -> Iterator[Mutant]:
         yield joined(op, "a node sends on again what it has sent before", "micrograd#2, #64, tinygrad#120, #165",
                      lambda old, new, _: old + new, again=True)  # fmt: skip
     yield elsewhere("add", "gradients share memory", "Oneflow#9497, MyGrad views",
-                    partial(attribute, gradients, "_owned", lambda g, like, references: g))  # fmt: skip
+                    partial(attribute, gradients, "_owned", lambda g, like, references: g), family="tape")  # fmt: skip

@@ -98,7 +98,7 @@ def _of_record(op: Op) -> Iterator[Mutant]:
             continue
         yield make(f"output: {bug}", "forward", forward=rewriting.with_forward(op, body()))
     if op.differentiable and not FLAT & {op.name}:
-        yield Mutant(op.name, "a second gradient overwrites the first", "fan-out",
+        yield Mutant(op.name, "a second gradient overwrites the first", "tape",
                      partial(walking.walking, walking.last), SEEN["a second gradient overwrites the first"])  # fmt: skip
     if op.differentiable:
         scaled = rewriting.with_forward(op, on_output(lambda y: y * 1.01))

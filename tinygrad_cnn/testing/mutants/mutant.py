@@ -40,9 +40,11 @@ def historic(op: str, bug: str, seen: str, *, record: str = "", body: Any = None
     return Mutant(op, bug, "historic", partial(patched, record, **parts), seen)
 
 
-def elsewhere(op: str, bug: str, seen: str, *managers: Callable[[], AbstractContextManager[Any]]) -> Mutant:
+def elsewhere(
+    op: str, bug: str, seen: str, *managers: Callable[[], AbstractContextManager[Any]], family: str = "historic"
+) -> Mutant:
     """A bug of the past that sits in more than one record, or in none."""
-    return Mutant(op, bug, "historic", lambda: together(*(manager() for manager in managers)), seen)
+    return Mutant(op, bug, family, lambda: together(*(manager() for manager in managers)), seen)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
@@ -16,6 +17,8 @@ R = TypeVar("R")
 
 def mapped(function: Callable[[T], R], items: list[T], jobs: int) -> Iterator[R]:
     """The results in order, from several processes; each makes the mutants for itself."""
+    if not items:
+        return
     if jobs == 1:
         yield from map(function, items)
         return
@@ -35,6 +38,8 @@ def hunt(place: tuple[int, int]) -> mutants.Hunt:
     return mutants.hunt(everyone()[number], seed=seed)
 
 
-def alarms(place: tuple[str, int]) -> list[str]:
-    """The false alarms for a case of an op, by its name and seed."""
-    return mutants.false_alarms(*place)
+def alarms(place: tuple[str, int]) -> tuple[list[str], float]:
+    """The false alarms for a case of an op, by its name and seed; and how long it took."""
+    start = time.perf_counter()
+    found = mutants.false_alarms(*place)
+    return found, time.perf_counter() - start
