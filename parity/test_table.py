@@ -27,7 +27,8 @@ ELSEWHERE = {
     "F.dropout": "random; test_dropout.py",
     "F.dropout2d": "random; test_dropout.py",
     **{f"tc.{name}": "makes a tensor; test_creation.py" for name in (
-        "arange", "empty", "empty_like", "eye", "full", "full_like", "linspace", "ones", "ones_like", "tensor", "zeros", "zeros_like",
+        "arange", "empty", "empty_like", "eye", "full", "full_like", "linspace", "ones", "ones_like", "tensor", "zeros",
+        "zeros_like",
     )},
     **{f"tc.{name}": "random" for name in ("rand", "randint", "randn", "manual_seed")},
     **{f"tc.{name}": "no operation on tensors" for name in (
