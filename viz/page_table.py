@@ -55,26 +55,26 @@ def _row(card: Data, order: int) -> str:
     cells = [
         _cell("kind", _esc(card["detail"] or card["kind"])),
         _cell("output", _esc(card["shape"])),
-        _number(gradient.get("bad") or _shown(gradient.get("flow")), gradient.get("flow")),
-        _number(_bar(card["decades"]), card["decades"]),
-        _number(_factor(card["gain"]), card["gain"]),
-        _number(grad.get("bad") or _shown(grad.get("rms")), grad.get("rms")),
-        _number(update_text(update) if isinstance(update, float) else "", update),
-        _number(f"{counted:,}" if counted else "", counted or None),
+        _number("flow", gradient.get("bad") or _shown(gradient.get("flow")), gradient.get("flow")),
+        _number("share", _bar(card["decades"]), card["decades"]),
+        _number("gain", _factor(card["gain"]), card["gain"]),
+        _number("rms", grad.get("bad") or _shown(grad.get("rms")), grad.get("rms")),
+        _number("update", update_text(update) if isinstance(update, float) else "", update),
+        _number("parameters", f"{counted:,}" if counted else "", counted or None),
         _cell("findings", " ".join(badge_of(mark["kind"], mark["badge"]) for mark in card["marks"])),
     ]
     name = f'<th scope="row">{_esc(card["name"])}</th>'
     return f'<tr data-card="{card["id"]}" data-order="{order}">{name}{"".join(cells)}</tr>'
 
 
-def _cell(_: str, content: str) -> str:
-    return f"<td>{content}</td>"
+def _cell(name: str, content: str) -> str:
+    return f'<td class="{name}">{content}</td>'
 
 
-def _number(content: str, value: Any) -> str:
+def _number(name: str, content: str, value: Any) -> str:
     words = {"inf": "1e999", "−inf": "-1e999", "NaN": "1e999"}
     key = "" if value is None else words.get(value, value) if isinstance(value, str) else repr(value)
-    return f'<td class="number" data-value="{key}">{content}</td>'
+    return f'<td class="number {name}" data-value="{key}">{content}</td>'
 
 
 def _bar(decades: Any) -> str:

@@ -157,12 +157,26 @@ class record:
         """The first step is what all others are drawn as."""
         self.run.trace = trace
         nodes = [node for node in trace.nodes if node.kind == "op" and node.recorded and node.grad is not None]
-        visited = measured.visited()
-        if [n.op for n in nodes] == [measured.names[v][2] for v in visited if v in measured.names]:
-            self._ids = {measured.names[v]: n.id for v, n in zip(visited, nodes, strict=True)}
-            self._groups = groups_of(trace, {n.id: measured.names[v] for v, n in zip(visited, nodes, strict=True)})
-        else:
+        visited = [node for node in measured.visited() if node in measured.names]
+        if [n.op for n in nodes] != [measured.names[v][2] for v in visited]:
             self._whole = True
+            return
+        made = {n.id: v for n, v in zip(nodes, visited, strict=True)}
+        self._ids = {measured.names[v]: number for number, v in made.items()}
+        self._forget_what_training_did_not_compute(trace, measured, made)
+        self._groups = groups_of(trace, {number: measured.names[v] for number, v in made.items()})
+
+    def _forget_what_training_did_not_compute(self, trace: Trace, measured: Pass, made: dict[int, Any]) -> None:
+        """A capture goes further than training does, to the inputs; later steps are measured without computing more."""
+        for edge in trace.edges:
+            if (made.get(edge.target), edge.position) not in measured.sent:
+                edge.grad = None
+        reached = set(self._ids.values())
+        reached |= {edge.source for edge in trace.edges if edge.grad is not None}
+        for node in trace.nodes:
+            if node.id not in reached:
+                node.grad, node.partial = None, {}
+                node.thumbs.pop("grad", None)
 
     # -- frames --
 
