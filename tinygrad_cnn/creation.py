@@ -76,7 +76,7 @@ def arange(
     if dtype is None:
         dtype = np.int64 if all(b.dtype.kind in "iub" for b in bounds) else get_default_dtype()
     first, last = (0, start) if stop is None else (start, stop)
-    return Tensor(np.arange(first, last, step).astype(as_dtype("arange", dtype)), requires_grad=requires_grad)
+    return _made("arange", lambda _, d: np.arange(first, last, step).astype(d), None, dtype, requires_grad)
 
 
 def linspace(start: float, stop: float, steps: int, dtype: Any = None, requires_grad: bool = False) -> Tensor:
@@ -116,7 +116,8 @@ def randint(low: int, high: int | None = None, size: Any = (), dtype: Any = None
 
 def _made(name: str, make: Callable[[Any, Any], np.ndarray], shape: Any, dtype: Any, requires_grad: bool) -> Tensor:
     dtype = get_default_dtype() if dtype is None else as_dtype(name, dtype)
-    return Tensor(make(shape, dtype), requires_grad=requires_grad)
+    with np.errstate(all="ignore"):  # what is too large for the dtype becomes inf
+        return Tensor(make(shape, dtype), requires_grad=requires_grad)
 
 
 def _like(name: str, x: Any, value: Any, dtype: Any, requires_grad: bool) -> Tensor:
@@ -126,7 +127,8 @@ def _like(name: str, x: Any, value: Any, dtype: Any, requires_grad: bool) -> Ten
         x.data if isinstance(x, Tensor) else x, dtype=None if dtype is None else as_dtype(name, dtype)
     )
     if value is not None:
-        np.copyto(array, value, casting="unsafe")
+        with np.errstate(all="ignore"):
+            np.copyto(array, value, casting="unsafe")
     return Tensor(array, requires_grad=requires_grad)
 
 

@@ -335,9 +335,10 @@ def _as_array(data: Any, dtype: Any) -> np.ndarray:
         except ValueError as error:
             raise ShapeError(f"tensor: rows of different lengths do not make an array ({error})") from None
         if dtype is None and array.dtype.kind == "f" and not hasattr(data, "__array__") and not _holds_numpy(data):
-            array = array.astype(get_default_dtype())
+            dtype = get_default_dtype()
     if dtype is not None:
-        array = array.astype(as_dtype("tensor", dtype), copy=False)
+        with np.errstate(all="ignore"):  # what is too large becomes inf, as in every operation
+            array = array.astype(as_dtype("tensor", dtype), copy=False)
     if array.dtype.kind not in "fiubc":
         raise TypeError(f"tensor: needs numbers or booleans, got dtype {array.dtype} from {type(data).__name__}")
     return array

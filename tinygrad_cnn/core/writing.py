@@ -35,7 +35,8 @@ def write(tensor: Tensor, name: str, args: tuple[Any, ...], options: dict[str, A
         memory.remember(tensor._data)
     else:
         memory.forget_pasts(tensor._data)
-    np.copyto(tensor._data, out._data, casting="same_kind")
+    with np.errstate(all="ignore"):  # from float64, say
+        np.copyto(tensor._data, out._data, casting="same_kind")
     if node is None:
         memory.written(tensor._data, f"{name!r} in place")
     else:
