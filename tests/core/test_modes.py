@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import tinygrad_cnn as tc
+from tinygrad_cnn import nn
 from tinygrad_cnn.core import tape
 
 
@@ -194,6 +195,72 @@ def test_anomaly_names_op_place_and_line():
     y = tc.tensor([0.0], requires_grad=True)
     with tc.detect_anomaly(), pytest.raises(FloatingPointError, match="sqrt: backward gave, for input 'x', inf"):
         y.sqrt().backward()
+
+
+def test_anomaly_names_the_module():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = nn.Sequential(nn.Linear(2, 2), Log())
+
+        def forward(self, x):
+            return self.body(x)
+
+    class Log(nn.Module):
+        def forward(self, x):
+            return (x * 0.0).log() if self.training else (x * x).sqrt()
+
+    net, x = Net(), np.zeros((1, 2), np.float32)
+    net.body[0].bias.data = np.zeros(2, np.float32)
+    message = r"log: forward gave -inf at index \(0, 0\) of shape \(1, 2\) in module 'body\.1', at test_modes.*log\(\)"
+    with tc.detect_anomaly(), pytest.raises(FloatingPointError, match=message):
+        net(x)
+    with tc.detect_anomaly():
+        loss = net.eval()(x).sum()
+        message = (
+            r"sqrt: backward gave, for input 'x', inf at index \(0, 0\) .* in module 'body\.1', at test_modes.*sqrt"
+        )
+        with pytest.raises(FloatingPointError, match=message):
+            loss.backward()
+    assert net.body[0].weight.grad is None
+
+
+def test_anomaly_names_the_first_and_none_of_those_that_follow():
+    x = tc.tensor([1.0, -1.0, 0.0], requires_grad=True)
+    with tc.detect_anomaly(), pytest.raises(FloatingPointError, match=r"^log: .* nan at index \(1,\)"):
+        (x.exp().log() + x.log() * 2).sum().backward()
+    y = tc.tensor([4.0, 0.0], requires_grad=True)
+    loss = (y * 1.0).sqrt().square().sum()
+    with tc.detect_anomaly(), pytest.raises(FloatingPointError, match=r"^sqrt: backward gave, for input 'x', nan"):
+        loss.backward()  # the first that is not finite is sqrt's, though mul passes it on
+    assert y.grad is None
+
+
+def test_anomaly_also_under_no_grad_and_in_a_recorded_pass():
+    with tc.detect_anomaly(), tc.no_grad(), pytest.raises(FloatingPointError, match="div: forward gave inf"):
+        tc.ones(1) / 0.0
+    x = tc.tensor([0.0], requires_grad=True)
+    with tc.detect_anomaly(), pytest.raises(FloatingPointError, match=r"^\w+: "):
+        tc.grad(x.sqrt(), x, create_graph=True)
+
+
+def test_anomaly_sees_sums_and_hooks_that_are_not_finite():
+    x = tc.tensor(np.array([1.0]), requires_grad=True)
+    h = x * 1.0
+    loss = (h * 1.7e308 + h * 1.7e308).sum()
+    with (
+        tc.detect_anomaly(),
+        pytest.raises(FloatingPointError, match=r"^mul: the gradient of its output, summed .*inf"),
+    ):
+        loss.backward()
+    loss = (x * 1.7e308 + x * 1.7e308).sum()
+    with tc.detect_anomaly(), pytest.raises(FloatingPointError, match=r"^backward: the gradient of a leaf, summed"):
+        loss.backward()
+    h = x * 1.0
+    h.register_hook(lambda g: tc.tensor(np.array([np.nan])))
+    with tc.detect_anomaly(), pytest.raises(FloatingPointError, match=r"^mul: the gradient .*given by a hook"):
+        h.sum().backward()
+    assert x.grad is None
 
 
 def test_random_state_is_per_thread_and_not_numpys():

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cnn.core import memory, sources, tape
+from tinygrad_cnn.core.anomaly import refuse_nonfinite
 from tinygrad_cnn.core.operators import OPS
 from tinygrad_cnn.core.reconnecting import Reconnected
 from tinygrad_cnn.core.rules import Plan, Rule, Signature, parse_rules
@@ -212,7 +213,7 @@ class Op:
         if state.anomaly:
             if node is not None:
                 node.digests = tape.digests(node)
-            _refuse_nonfinite(self.name, "forward gave", out._data, state.path, source)
+            refuse_nonfinite(self.name, "forward gave", out._data, state.path, source)
         for observer in state.observers:
             if observer.on_record is not None:
                 observer.on_record(node, self, tuple(args), options, out)
@@ -264,7 +265,7 @@ class Op:
             for position, d in enumerate(grads):
                 if d is not None:
                     what = f"backward gave, for input {self.input_name(position)!r},"
-                    _refuse_nonfinite(self.name, what, d._data if create else d, node.path, node.source)
+                    refuse_nonfinite(self.name, what, d._data if create else d, node.path, node.source)
         return grads
 
     def _run(self, rule: Rule, values: Sequence[Any], node: Node) -> Any:
@@ -437,11 +438,3 @@ def _definition_place() -> tuple[Any, ...]:
     filename = frame.f_code.co_filename
     # In a notebook or at the prompt, running a cell again is the same place, whatever line it has now.
     return (filename, frame.f_lineno) if os.path.exists(filename) else ("interactive session",)
-
-
-def _refuse_nonfinite(name: str, what: str, array: np.ndarray, path: str, source: sources.Source | None) -> None:
-    if array.dtype.kind not in "fc" or np.isfinite(array).all():
-        return
-    index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-    where = (f" in module {path!r}" if path else "") + (f", at {line}" if (line := sources.described(source)) else "")
-    raise FloatingPointError(f"{name}: {what} {array[index]} at index {index} of shape {array.shape}{where}")

@@ -6,7 +6,6 @@ Nodes are numbered when they are made, and can only be made after their parents:
 from __future__ import annotations
 
 import weakref
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Set
 from heapq import heappop, heappush
 from typing import Any, NamedTuple, Protocol
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from tinygrad_cnn.core import memory, sources
+from tinygrad_cnn.core.anomaly import checksums, refuse_nonfinite
 from tinygrad_cnn.core.memory import is_stale, owner, tick, writer, written
 from tinygrad_cnn.core.modes import (
     STATE,
@@ -140,6 +140,8 @@ def walk(
             g = pending.pop(node)
             if node.hooks and hooks:
                 g = run_hooks(node.hooks, g, node)
+            if state.anomaly:
+                _check_gradient(node, g)
             if node.retained is not None and (tensor := node.retained()) is not None:
                 retained.append((tensor, g))
             if targets is not None and node in targets:
@@ -161,6 +163,9 @@ def walk(
                 node.saved = None
         if targets is not None:
             pending = {place: g for place, g in pending.items() if place in targets}
+        if state.anomaly:
+            for place, g in pending.items():
+                _check_gradient(place, g)
         return Gradients(pending | found, retained)
     finally:
         STATE.set(state)
@@ -228,11 +233,21 @@ def _saved_arrays(node: Node) -> Iterator[tuple[str, np.ndarray]]:
 
 def digests(node: Node) -> tuple[int, ...]:
     """Checksums of what a node saved, so that anomaly mode sees writes that went past the engine."""
-    return tuple(zlib.crc32(array.tobytes()) for _, array in _saved_arrays(node))
+    return checksums(array for _, array in _saved_arrays(node))
 
 
 def _check_digests(node: Node) -> None:
-    for (name, array), digest in zip(_saved_arrays(node), node.digests or (), strict=True):
-        if zlib.crc32(array.tobytes()) != digest:
+    for (name, array), now, before in zip(_saved_arrays(node), digests(node), node.digests or (), strict=True):
+        if now != before:
             made = sources.described(node.source)
             raise _overwritten(node, name, array, f"a write into the bare array that the tape can not see ({made})")
+
+
+def _check_gradient(place: Place, g: Any) -> None:
+    """What each rule gave was finite: so a hook made this, or the sum over several uses, or the caller."""
+    array = np.asarray(g if isinstance(g, np.ndarray | np.generic) else g.data)
+    if type(place) is Node:
+        what = "the gradient of its output, summed over its uses or given by a hook or the caller, is"
+        refuse_nonfinite(place.op.name, what, array, place.path, place.source)
+    else:
+        refuse_nonfinite("backward", "the gradient of a leaf, summed over its uses, is", array, "", None)
