@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ def positions(op: Op) -> tuple[int, ...]:
 
 def rule_of(op: Op, position: int) -> Rule:
     """The vjp rule that gives the gradient of an input."""
-    return next(rule for rule in op.rules if rule.position in (None, position))
+    return next(_spelled_out(rule, op) for rule in op.rules if rule.position in (None, position))
 
 
 def with_gradient(op: Op, position: int, change: Callable[[Tensor, Named], Any], more: Sequence[str] = ()) -> Any:
@@ -62,13 +63,14 @@ def with_function(op: Op, target: Rule, function: Callable[..., Any], rules: Seq
     """The op's rules (or these) with the function of one of them replaced."""
     if target.position is None:
         return function
-    return {op.inputs[r.position or 0]: function if r is target else r.function for r in rules or op.rules}
+    changed = {r.position: function if r.position == target.position else r.function for r in rules or op.rules}
+    return {op.inputs[position or 0]: rule for position, rule in changed.items()}
 
 
 def with_fast_rule(op: Op, position: int, body: Body, more: Sequence[str] = ()) -> Any:
     """Rules on arrays for the op, one replaced by `body`; where the op has none, its vjp on arrays."""
-    rules = op.fast_rules or tuple(_on_arrays(rule, op) for rule in op.rules)
-    target = next(rule for rule in rules if rule.position in (None, position))
+    rules = op.fast_rules or tuple(_on_arrays(_spelled_out(rule, op), op) for rule in op.rules)
+    target = next(_spelled_out(rule, op) for rule in rules if rule.position in (None, position))
     return with_function(op, target, _rewritten(target, body, more), rules)
 
 
@@ -96,6 +98,15 @@ def on_output(change: Callable[[np.ndarray], Any]) -> Callable[..., Any]:
 
 
 # ---- helpers -----------------------------------------------------------------------------------------------------
+
+
+def _spelled_out(rule: Rule, op: Op) -> Rule:
+    """A rule that takes `**options` as one that names them all."""
+    if not rule.takes_options:
+        return rule
+    known = (*rule.names, *rule.keyword_names)
+    more = tuple(option for option in op.options if option not in known)
+    return replace(rule, keyword_names=(*rule.keyword_names, *more), takes_options=False)
 
 
 def _rewritten(rule: Rule, body: Body, more: Sequence[str]) -> Callable[..., Any]:
