@@ -157,6 +157,10 @@ Schedule = Callable[[Any, Any], Any]  # (the module lr_scheduler, an optimiser) 
 
 SCHEDULES: dict[str, Schedule] = {
     "step": lambda m, o: m.StepLR(o, 7, gamma=0.3),
+    "milestones": lambda m, o: m.MultiStepLR(o, [30, 5, 12], gamma=0.5),
+    "exponential": lambda m, o: m.ExponentialLR(o, 0.97),
+    "function": lambda m, o: m.LambdaLR(o, lambda t: 1 / (1 + t)),
+    "functions": lambda m, o: m.LambdaLR(o, [lambda t: 0.9**t, lambda t: 1.0 + t / 50]),
     "linear": lambda m, o: m.LinearLR(o),
     "linear-down": lambda m, o: m.LinearLR(o, start_factor=0.9, end_factor=0.1, total_iters=30),
     "cosine": lambda m, o: m.CosineAnnealingLR(o, T_max=40),

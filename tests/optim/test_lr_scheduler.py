@@ -13,7 +13,10 @@ from tinygrad_cnn import nn, optim
 from tinygrad_cnn.optim import lr_scheduler
 from tinygrad_cnn.optim.lr_scheduler import (
     CosineAnnealingLR,
+    ExponentialLR,
+    LambdaLR,
     LinearLR,
+    MultiStepLR,
     OneCycleLR,
     ReduceLROnPlateau,
     SequentialLR,
@@ -35,6 +38,27 @@ def rates(scheduler: Any, steps: int) -> list[float]:
 
 def test_step() -> None:
     assert rates(StepLR(sgd(), 2, gamma=0.5), 5) == [1, 1, 0.5, 0.5, 0.25, 0.25]
+
+
+def test_milestones() -> None:
+    assert rates(MultiStepLR(sgd(), [4, 1], gamma=0.5), 5) == [1, 0.5, 0.5, 0.5, 0.25, 0.25]
+
+
+def test_exponential() -> None:
+    assert rates(ExponentialLR(sgd(8.0), 0.5), 3) == [8, 4, 2, 1]
+
+
+def test_functions_of_the_step() -> None:
+    optimizer = optim.SGD([{"params": [nn.Parameter([0.0])]}, {"params": [nn.Parameter([0.0])], "lr": 10.0}], 1.0)
+    scheduler = LambdaLR(optimizer, [lambda t: 1 / (1 + t), lambda t: 0.5**t])
+    scheduler.step()
+    scheduler.step()
+    assert scheduler.get_last_lr() == pytest.approx([1 / 3, 2.5])
+    state = scheduler.state_dict()
+    assert state["last_epoch"] == 2
+    assert not any(
+        callable(value) or (isinstance(value, list) and any(map(callable, value))) for value in state.values()
+    )
 
 
 def test_linear() -> None:
@@ -179,6 +203,19 @@ def test_last_epoch_goes_on_from_there() -> None:
         (lambda o: ReduceLROnPlateau(o, mode="best"), ValueError),
         (lambda o: ReduceLROnPlateau(o, threshold_mode="both"), ValueError),
         (lambda o: StepLR(nn.Linear(1, 1), 2), TypeError),
+        (lambda o: StepLR(o, 2.5), TypeError),
+        (lambda o: StepLR(o, 2, gamma="half"), TypeError),
+        (lambda o: StepLR(o, 2, last_epoch=-2), ValueError),
+        (lambda o: MultiStepLR(o, 3), TypeError),
+        (lambda o: MultiStepLR(o, [1.5]), TypeError),
+        (lambda o: ExponentialLR(o, math.nan), ValueError),
+        (lambda o: LambdaLR(o, 0.5), TypeError),
+        (lambda o: LambdaLR(o, [math.sqrt, math.sqrt]), TypeError),
+        (lambda o: OneCycleLR(o, -1.0, 10), ValueError),
+        (lambda o: OneCycleLR(o, 1.0, 10, three_phase=1), TypeError),
+        (lambda o: CosineAnnealingLR(o, None), TypeError),
+        (lambda o: ReduceLROnPlateau(o, patience=-1), ValueError),
+        (lambda o: ReduceLROnPlateau(o, min_lr=[0.0, 0.0]), ValueError),
     ],
 )
 def test_mistakes(make: Callable[[Any], Any], error: type[Exception]) -> None:

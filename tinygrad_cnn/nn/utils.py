@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from tinygrad_cnn.checks import flag, number
 from tinygrad_cnn.core import tape
 from tinygrad_cnn.core.tensor import Tensor
 
@@ -28,11 +29,10 @@ def clip_grad_norm_(
     >>> w.grad
     tensor([0.7071063, 0.7071063])
     """
-    if not max_norm >= 0:
-        raise ValueError(f"clip_grad_norm_: max_norm must not be negative, got {max_norm!r}")
-    if not norm_type > 0:
-        raise ValueError(f"clip_grad_norm_: norm_type must be positive, got {norm_type!r}")
-    gradients = _gradients(parameters)
+    max_norm = number("clip_grad_norm_", "max_norm", max_norm, least=0)
+    norm_type = number("clip_grad_norm_", "norm_type", norm_type, above=0)
+    flag("clip_grad_norm_", "error_if_nonfinite", error_if_nonfinite)
+    gradients = _gradients("clip_grad_norm_", parameters)
     if not gradients:
         return Tensor(0.0)
     with np.errstate(all="ignore"):  # inf and NaN are results here, not events
@@ -49,9 +49,8 @@ def clip_grad_norm_(
 
 def clip_grad_value_(parameters: Iterable[Tensor] | Tensor, clip_value: float) -> None:
     """Limit each element of each gradient to [-clip_value, clip_value], in place."""
-    if not clip_value >= 0:
-        raise ValueError(f"clip_grad_value_: clip_value must not be negative, got {clip_value!r}")
-    for g in _gradients(parameters):
+    number("clip_grad_value_", "clip_value", clip_value, least=0)
+    for g in _gradients("clip_grad_value_", parameters):
         np.clip(g, -clip_value, clip_value, out=g)
         tape.written(g)
 
@@ -61,7 +60,16 @@ def _norm(g: np.ndarray, norm_type: float) -> float:
     return float(np.linalg.norm(g.ravel("K").astype(np.float64), norm_type)) if g.size else 0.0
 
 
-def _gradients(parameters: Iterable[Tensor] | Tensor) -> list[np.ndarray]:
-    listed = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+def _gradients(name: str, parameters: Iterable[Tensor] | Tensor) -> list[np.ndarray]:
+    listed: list[Tensor] = [parameters] if isinstance(parameters, Tensor) else _listed(name, parameters)
     unique = {id(p): p.grad.data for p in listed if p.grad is not None}
     return list(unique.values())
+
+
+def _listed(name: str, parameters: Iterable[Tensor]) -> list[Tensor]:
+    listed = list(parameters) if isinstance(parameters, Iterable) else [parameters]
+    for p in listed:
+        if not isinstance(p, Tensor):
+            hint = "; pass model.parameters()" if hasattr(p, "parameters") else ""
+            raise TypeError(f"{name}: parameters must be Tensors, got {type(p).__name__}{hint}")
+    return listed

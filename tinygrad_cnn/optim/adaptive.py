@@ -40,7 +40,7 @@ class Adam(Optimizer):
         *,
         maximize: bool = False,
     ) -> None:
-        if len(betas) != 2:
+        if not isinstance(betas, list | tuple) or len(betas) != 2:
             raise ValueError(f"{self._name}: betas must be two numbers, got {betas!r}")
         options = {
             "lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad,

@@ -8,17 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_cnn.checks import flag, number
 from tinygrad_cnn.core import tape
 from tinygrad_cnn.core.tensor import Tensor
 
 Group = dict[str, Any]
 State = dict[str, Any]
 
-# option -> (least value, limit that is not reached)
-_RANGES = {
-    "lr": (0, math.inf), "lr_decay": (0, math.inf), "weight_decay": (0, math.inf),
-    "initial_accumulator_value": (0, math.inf), "momentum": (0, 1), "betas": (0, 1), "alpha": (0, 1),
-}  # fmt: skip
+_LIMITS = {"momentum": 1, "betas": 1, "alpha": 1}  # options that stay below 1
+_POSITIVE = ("lr", "lr_decay", "weight_decay", "initial_accumulator_value", *_LIMITS)
+_FLAGS = ("nesterov", "maximize", "amsgrad", "centered")
 
 
 class Optimizer:
@@ -69,15 +68,15 @@ class Optimizer:
 
     def _checked(self, group: Group) -> Group:
         """Raise ValueError for an option out of range; NaN is never in range."""
-        for option, (least, limit) in _RANGES.items():
-            given = group.get(option, 0)
-            for value in given if isinstance(given, tuple | list) else (given,):
-                if not isinstance(value, int | float | np.number):
-                    raise TypeError(f"{self._name}: {option} must be a number, got {value!r}")
-                if not least <= value < limit:
-                    raise ValueError(f"{self._name}: {option} must lie in [{least}, {limit}), got {given!r}")
-        if not group.get("eps", 1) > 0:
-            raise ValueError(f"{self._name}: eps must be positive, got {group['eps']!r}")
+        for option in group.keys() & set(_POSITIVE):
+            given, below = group[option], _LIMITS.get(option, math.inf)
+            named = {f"{option}[{i}]": v for i, v in enumerate(given)} if option == "betas" else {option: given}
+            for name, value in named.items():
+                number(self._name, name, value, least=0, below=below)
+        for option in group.keys() & set(_FLAGS):
+            flag(self._name, option, group[option])
+        number(self._name, "eps", group.get("eps", 1), above=0, below=math.inf)
+        number(self._name, "dampening", group.get("dampening", 0))
         return group
 
     # ---- a step ----
@@ -127,6 +126,11 @@ class Optimizer:
 
         Raises ValueError if groups, parameters or shapes differ, or if it is of another kind of optimiser.
         """
+        if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= state_dict.keys():
+            found = sorted(map(str, state_dict)) if isinstance(state_dict, Mapping) else type(state_dict).__name__
+            raise ValueError(
+                f"{self._name}: a state_dict of an optimiser is a mapping with 'state' and 'param_groups', got {found}"
+            )
         saved = state_dict["param_groups"]
         missing = {name for group in saved for name in self.defaults.keys() - group.keys() - {"maximize"}}
         if missing:
@@ -149,6 +153,11 @@ class Optimizer:
             strict=True,
         )
         entries = state_dict["state"]
+        strays = sorted(entries.keys() - {number for group in saved for number in group["params"]})
+        if strays:
+            raise ValueError(
+                f"{self._name}: the state_dict has state for parameters {strays}, the optimiser has {sum(lengths)}"
+            )
         state = {p: self._state_of(p, entries[number], number) for number, p in pairs if number in entries}
         self.param_groups, self.state = groups, state
 

@@ -43,12 +43,13 @@ class SGD(Optimizer):
         super().__init__(params, options)
 
     def _checked(self, group: Group) -> Group:
+        group = super()._checked(group)
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
             raise ValueError(
                 f"SGD: nesterov needs momentum above 0 and dampening 0, got momentum={group['momentum']}, "
                 f"dampening={group['dampening']}"
             )
-        return super()._checked(group)
+        return group
 
     def _update(self, p: np.ndarray, g: np.ndarray, state: State, options: Group) -> None:
         momentum, dampening = options["momentum"], options["dampening"]
