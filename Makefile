@@ -5,7 +5,7 @@ VENV_PARITY ?= .venv-parity
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python; do \
 	$$python -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: help demo test lint parity docs clean
+.PHONY: help demo test lint mutants parity docs clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
