@@ -16,6 +16,10 @@ from viz.walking import graph
 
 __all__ = [
     "CheckError", "Difference", "Engine", "EngineNotFound", "Explanation", "Figure", "Finding", "ImageGrid", "Options",
-    "Report", "Run", "Trace", "capture", "check", "diff", "engines", "explain", "graph", "maximize_activation", "passes", "record",
-    "show_activations", "show_filters",
+    "Report", "Run", "Trace", "capture", "check", "diff", "engines", "explain", "graph", "maximize_activation",
+    "passes", "record", "show_activations", "show_filters",
 ]  # fmt: skip
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygrad_cnn.core import tape
 from viz.assembling import assemble
-from viz.describing import modules_of, named_parameters, parameter_name, title_of
+from viz.describing import checked_model, modules_of, named_parameters, parameter_name, title_of
 from viz.figure import Figure, Options
 from viz.reading import (
     Activity,
@@ -42,12 +42,14 @@ class capture:
     >>> with capture() as cap:
     ...     loss = (w * w).sum()
     ...     loss.backward()
-    >>> cap.figure(level="op").ok
-    True
+    >>> cap.figure(level="op")
+    <Figure 'computation': 2 cards at level 'op', not judged>
     """
 
     def __init__(self, model: Any = None, optimizer: Any = None, *, title: str | None = None) -> None:
-        self.model, self.optimizer = model, optimizer
+        self.model, self.optimizer = checked_model("viz.capture", model), optimizer
+        if optimizer is not None and not hasattr(optimizer, "param_groups"):
+            raise TypeError(f"viz.capture: optimizer must be an optim.Optimizer, got {type(optimizer).__name__}")
         self.title = title if title is not None else title_of(model)
         self._steps = 0
         self._current = _Watched(model is not None)

@@ -12,16 +12,32 @@ from viz.markup import fixed, lines, table, text, width_of
 from viz.palette import Theme
 from viz.pictures import Album, strip_cells
 from viz.style import Style
-from viz.trace import Node, Parameter
+from viz.trace import Node, Parameter, Thumb
 
+Pair = tuple[tuple[str, Thumb | None], tuple[str, Thumb | None]]  # captions and strips, forward and backward
 BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
-def title_row(diagram: Diagram, card: Card, theme: Theme, width: float) -> str:
-    """Name, type and hyper-parameters; badges flush right."""
+def title_rows(diagram: Diagram, card: Card, style: Style, width: float) -> list[str]:
+    """Name, type and hyper-parameters in one row, badges flush right; on a narrow card in a row each."""
+    if style.direction != "LR":
+        return [_title(diagram, card, style.theme, width)]
+    theme = style.theme
+    name = text(_called(card), theme.families[card.family], 12, bold=True, room=width)
+    rows = [name, text(detail_of(diagram, card), theme.muted, 9, room=width)]
+    for badge, wide in _badges(card, theme, width):
+        rows.append(table([[badge, fixed("", max(width - wide, 1), 15)]]))
+    return [row for row in rows if row]
+
+
+def _called(card: Card) -> str:
+    return card.name + (f" (call {card.call + 1})" if card.call else "")
+
+
+def _title(diagram: Diagram, card: Card, theme: Theme, width: float) -> str:
     badges = _badges(card, theme, 0.62 * width)
     room = width - sum(wide + 4 for _, wide in badges)
-    name = card.name + (f" (call {card.call + 1})" if card.call else "")
+    name = _called(card)
     detail = detail_of(diagram, card)
     name_room = room - min(width_of(detail, 9), room * 0.45) - 16
     words = text(name, theme.families[card.family], 12, bold=True, room=name_room)
@@ -75,7 +91,7 @@ def detail_of(diagram: Diagram, card: Card) -> str:
 
 def weight_shape(card: Card) -> list[int] | None:
     """The shape of what the card's operation reads as its weight."""
-    matrices = [p for p in card.parameters if len(p.shape) >= 2]
+    matrices = [p for p in [*card.parameters, *card.shared] if len(p.shape) >= 2]
     named = [p for p in matrices if any(name == "weight" for _, name in p.uses)]
     return next((p.shape for p in named or matrices), None)
 
@@ -87,36 +103,40 @@ def card_rows(diagram: Diagram, card: Card, style: Style, album: Album, width: f
     if "thumbs" in show:
         rows += _maps(diagram, card, style, album, width)
     if "stats" in show:
-        rows += [_parameter_line(p, theme) for p in _shown_parameters(card)]
+        rows += [row for p in _shown_parameters(card) for row in _parameter_rows(p, theme, style.direction == "LR")]
+        remarks = [_remark(diagram, card)]
+        if card.shared and not card.parameters:
+            remarks.append(f"the same weights again: {', '.join(p.name for p in card.shared[:3])}")
         if len(card.parameters) > 1 and card.family == "group":
-            rows.append(text(_together(card.parameters), theme.muted, 9, room=width))
-        line = _remark(diagram, card)
-        if line:
-            rows.append(text(line, theme.muted, 9, room=width))
+            remarks.append(together(card.parameters))
+        rows += [lines(remark, theme.muted, 9, room=width) for remark in remarks if remark]
         if any(m.kind in ("vanishing", "unused", "no-grad") for m in card.marks):
             rows.append(lines(card.marks[0].message, theme.ink, 8.5, room=width))
     return rows
 
 
 def _maps(diagram: Diagram, card: Card, style: Style, album: Album, width: float) -> list[str]:
-    theme = style.theme
-    side = (width - 2 * 48 - 14) / 2
-    rows = []
+    """Strips of maps: what went forward on the left and its gradient on the right, or below it on a narrow card."""
     lead = next((p for p in card.parameters if "weight" in p.thumbs), None) if card.family != "group" else None
-    pairs = []  # of a strip on the left and one on the right, each with its caption
+    pairs: list[Pair] = []
     if lead is not None:
-        pairs.append((lead.thumbs.get("weight"), "filters", lead.thumbs.get("grad"), "∂W"))
+        pairs.append((("filters", lead.thumbs.get("weight")), ("∂W", lead.thumbs.get("grad"))))
     if card.nodes and card.kind != "loss":
-        pairs.append((card.last.thumbs.get("out"), "out", card.last.thumbs.get("grad"), "∂L"))
+        pairs.append((("out", card.last.thumbs.get("out")), ("∂L", card.last.thumbs.get("grad"))))
+    pairs = [pair for pair in pairs if any(thumb is not None for _, thumb in pair)]
     shared = _shared_scale(diagram) if style.shared_thumbs else None
-    for left, left_words, right, right_words in pairs:
-        if left is not None or right is not None:
-            row = strip_cells(album, left, left_words, theme, width=side, height=28)
-            row.append(fixed("", 10, 1))
-            scale = shared if right_words == "∂L" else None
-            row += strip_cells(album, right, right_words, theme, width=side, height=28, scale=scale)
-            rows.append(table([row], CELLPADDING=1))
-    return rows
+    narrow = style.direction == "LR"
+    side = width - 46 if narrow else (width - 2 * 48 - 14) / 2
+
+    def strip(caption: str, thumb: Thumb | None) -> list[str]:
+        scale = shared if caption == "∂L" else None
+        return strip_cells(album, thumb, caption, style.theme, width=side, height=28, scale=scale)
+
+    if narrow:
+        stacked = [pair[way] for way in (0, 1) for pair in pairs if pair[way][1] is not None]
+        return [table([strip(*entry)], CELLPADDING=1) for entry in stacked]
+    gap = fixed("", 10, 1)
+    return [table([[*strip(*left), gap, *strip(*right)]], CELLPADDING=1) for left, right in pairs]
 
 
 def _shared_scale(diagram: Diagram) -> float | None:
@@ -130,30 +150,37 @@ def _shown_parameters(card: Card) -> list[Parameter]:
     return matrices[:1] if card.family != "group" else []
 
 
-def _together(parameters: list[Parameter]) -> str:
+def together(parameters: list[Parameter], *, gradients: bool = True) -> str:
     """The parameters of a container in one line."""
     total = sum(math.prod(p.shape) for p in parameters)
     words = [f"{len(parameters)} parameters, {total:,} values"]
     grads = [p.grad.rms for p in parameters if p.grad is not None]
     updates = [p.update for p in parameters if p.update]
-    if grads:
+    if grads and gradients:
         words.append(f"∇rms {wording.number(min(grads))} to {wording.number(max(grads))}")
-    if updates:
+    if updates and gradients:
         words.append(f"update/weight {update_text(min(updates))} to {update_text(max(updates))}")
-    return "   ".join(words)
+    return " · ".join(words)
 
 
-def _parameter_line(p: Parameter, theme: Theme) -> str:
+def _parameter_rows(p: Parameter, theme: Theme, narrow: bool) -> list[str]:
+    """Shape, size of the gradient, size of the update and a histogram: in one row, or in two."""
     name = "W" if p.name.rpartition(".")[2] == "weight" else p.name.rpartition(".")[2]
     line = text(f"{name} {wording.shape_of(p.shape)}", theme.ink, 9)
     if p.grad is None:
-        return line + text("    no gradient", theme.muted, 9)
+        return [line + text("    no gradient", theme.muted, 9)]
     if p.grad.nan or p.grad.inf:
-        return line + text(f"    ∇ {wording.not_finite(p.grad)}", theme.ink, 9, bold=True)
-    line += text(f"    ∇rms {wording.number(p.grad.rms)}    update/weight ", theme.muted, 9)
-    line += text(update_text(p.update) + " ", theme.ink, 9) + glyph(p.update, theme, 9)
+        return [line + text(f"    ∇ {wording.not_finite(p.grad)}", theme.ink, 9, bold=True)]
+    line += text(f"    ∇rms {wording.number(p.grad.rms)}{_uses(p)}", theme.muted, 9)
+    update = text("update/weight  ", theme.muted, 9) + text(update_text(p.update) + "  ", theme.ink, 9)
+    update += glyph(p.update, theme, 9)
     blocks = histogram_blocks(p.histogram)
-    return line + (text("    ", theme.muted, 9) + text(blocks, theme.backward, 9, mono=True) if blocks else "")
+    update += text("    ", theme.muted, 9) + text(blocks, theme.backward, 9, mono=True) if blocks else ""
+    return [line, update] if narrow else [line + text("    ", theme.muted, 9) + update]
+
+
+def _uses(p: Parameter) -> str:
+    return f", Σ of {len(p.uses)} uses" if len(p.uses) > 1 else ""
 
 
 def glyph(update: float | None, theme: Theme, size: float) -> str:
@@ -183,7 +210,7 @@ def _remark(diagram: Diagram, card: Card) -> str:
         words.append(rectifier_line(rectifier))
     if card.family != "group":
         words += [line for node in card.nodes if (line := wording.routing(node, diagram.trace))]
-    return "   ".join(words[:2])
+    return " · ".join(words[:2])
 
 
 def rectifier_line(node: Node) -> str:
@@ -192,16 +219,16 @@ def rectifier_line(node: Node) -> str:
     if node.silent is None:
         return words
     if not node.silent.channels:
-        return f"{words}   no dead channel"
+        return f"{words} · no dead channel"
     steps = f" of {node.silent.steps} steps" if node.silent.steps > 1 else ""
     return (
-        f"{words}   {node.silent.channels} of {node.silent.of} channels silent in {node.silent.samples} samples{steps}"
+        f"{words} · {node.silent.channels} of {node.silent.of} channels silent in {node.silent.samples} samples{steps}"
     )
 
 
 def _loss_line(diagram: Diagram, card: Card) -> str:
     step = diagram.trace.steps[0] if diagram.trace.steps else None
     value = card.last.value if card.last.value is not None else (step.loss if step else None)
-    words = [f"L = {value:.4g}"] if value is not None else []
-    formula = wording.loss_formula(card.nodes, step.batch if step else None)
-    return "    ".join([*words, *([formula] if formula else [])])
+    words = [f"L = {wording.number(value, 4)}"] if value is not None else []
+    formula = wording.loss_formula(card.nodes)
+    return " · ".join([*words, *([formula] if formula else [])])

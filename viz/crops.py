@@ -106,7 +106,9 @@ def _relu(
 ) -> Crops:
     if y is None or y.ndim not in (2, 4) or not node.batched:
         return {}
-    rows = (lambda a: _patch(a, g)) if y.ndim == 4 else (lambda a: a[0][:16][None])
+    blocked = np.where(y > 0, 0, g) if g is not None else None  # where something is stopped there is more to see
+    focus = blocked if blocked is not None and blocked[0].any() else g
+    rows = (lambda a: _patch(a, focus)) if y.ndim == 4 else (lambda a: a[0][:14][None])
     crops: Crops = {"forward": [Crop("mask", _rows(rows((y > 0).astype(np.float64))), "range")]}
     if g is not None and sent[0] is not None:
         crops["backward"] = [Crop("∂y", _rows(rows(g))), Crop("→ ∂x", _rows(rows(sent[0])))]

@@ -7,6 +7,13 @@ from typing import Any
 from viz.trace import Module
 
 
+def checked_model(name: str, model: Any) -> Any:
+    """The model, or a TypeError that says what a model is."""
+    if model is not None and not (hasattr(model, "named_modules") and hasattr(model, "named_parameters")):
+        raise TypeError(f"{name}: model must be an nn.Module, got {type(model).__name__}")
+    return model
+
+
 def title_of(model: Any) -> str:
     """What to call a model: its type, unless that is a mere container; then by how many layers it has to train."""
     if model is None:

@@ -49,7 +49,8 @@ class Card:
     family: str
     cluster: tuple[str, ...] = ()
     nodes: list[Node] = field(default_factory=list)
-    parameters: list[Parameter] = field(default_factory=list)
+    parameters: list[Parameter] = field(default_factory=list)  # each is shown on one card
+    shared: list[Parameter] = field(default_factory=list)  # read here too, shown on an earlier card
     call: int = 0
     out: Magnitude | None = None  # the gradient at its output
     gain: float | None = None

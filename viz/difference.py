@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import graphviz
 
 from viz import wording
+from viz.lanes import WIDTH
 from viz.legend import fixed_row
 from viz.markup import FONT, cell, fixed, label, plain, table, text, width_of
-from viz.module_level import WIDTH
 from viz.palette import Theme, mix
 from viz.style import Drawing
 

@@ -85,8 +85,8 @@ class Figure(Picture):
 
     @property
     def ok(self) -> bool:
-        """Whether the report is empty."""
-        return not self._findings
+        """Whether the gradients were judged, and nothing is wrong."""
+        return self.report().ok
 
     @cached_property
     def _judged(self) -> tuple[Diagram, list[Finding]]:
@@ -122,8 +122,8 @@ class Figure(Picture):
         return self.trace.to_json()
 
     def __repr__(self) -> str:
-        findings = "ok" if self.ok else f"{len(self._findings)} findings"
-        return f"<Figure {self.trace.title!r}: {len(self.diagram.cards)} cards at level {self.level!r}, {findings}>"
+        state = "ok" if self.ok else f"{len(self._findings)} findings" if self._findings else "not judged"
+        return f"<Figure {self.trace.title!r}: {len(self.diagram.cards)} cards at level {self.level!r}, {state}>"
 
     # -- words around the picture --
 
@@ -145,7 +145,7 @@ class Figure(Picture):
         cards = sum(1 for card in self.diagram.cards if card.kind in ("module", "op"))
         head = f"{cards} layers, {self.banner() or 'gradients flowing back'}"
         if not findings:
-            return f"{head}; nothing is wrong."
+            return f"{head}; {'not judged' if findings.gap else 'nothing is wrong'}."
         return f"{head}; {len(findings)} findings, first {findings[0].where}: {findings[0].message}."
 
     # -- drawing --

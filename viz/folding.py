@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from itertools import takewhile
 
 from viz.diagram import Card, Diagram
 from viz.linking import links_of, measure, reference_of
@@ -15,32 +16,32 @@ MOST_CARDS = 60  # with depth=None: the deepest cut that has no more
 
 
 def fold(trace: Trace, *, depth: int | None = None, max_nodes: int = 250, ops: bool = False) -> Diagram:
-    """The diagram of a trace: module cards cut at a depth, or with `ops` one card for each operation.
+    """The diagram of a trace: module cards cut at a depth, or with `ops` a card for each operation.
 
     With depth None the deepest cut of at most 60 cards is taken, repeated blocks folded where that is needed; whatever
     is asked for, at most `max_nodes` are drawn.
     """
-    if ops:
-        return _diagram(trace, _grouped(trace, _by_operation), depth=-1, max_nodes=max_nodes)
     deepest = _deepest(trace)
     limit = min(MOST_CARDS, max_nodes) if depth is None else max_nodes
     wanted = deepest if depth is None else min(max(depth, 0), deepest)
     for cut in range(wanted, min(wanted, 1) - 1, -1):
-        grouped = _grouped(trace, _by_module(trace, cut))
+        grouped = _grouped(trace, _by_operation(cut) if ops else _by_module(trace, cut))
         if len(grouped) <= limit:
             note = f"opened to depth {cut}: deeper there are more than {limit} cards" if cut < wanted else ""
             return _diagram(trace, grouped, depth=cut, max_nodes=limit, note=note)
         names: dict[Key, list[str]] = {}
         folded = repeats_folded(trace, grouped, names)
         if len(folded) <= limit:
-            note = f"repeated blocks are drawn once: {len(grouped)} cards in {len(folded)}"
+            more = f"; depth={deepest} draws all" if depth is None and len(grouped) <= max_nodes else ""
+            note = f"repeated blocks are drawn once: {len(grouped)} cards in {len(folded)}{more}"
             return _diagram(trace, folded, depth=cut, max_nodes=limit, note=note, names=names)
     return _diagram(trace, folded, depth=cut, max_nodes=limit, names=names)
 
 
 def unfolded(trace: Trace, *, ops: bool = False) -> Diagram:
     """The diagram with every module open, however large: what is judged, whatever is drawn."""
-    key = _by_operation if ops else _by_module(trace, _deepest(trace))
+    deepest = _deepest(trace)
+    key = _by_operation(deepest) if ops else _by_module(trace, deepest)
     return _diagram(trace, _grouped(trace, key), depth=-1, max_nodes=len(trace.nodes) + 1)
 
 
@@ -51,8 +52,15 @@ def _deepest(trace: Trace) -> int:
     return max((path.count(".") + 1 + (path in containers) for path in paths), default=1)
 
 
-def _by_operation(node: Node) -> Key:
-    return ("op" if node.kind == "op" else "input", str(node.id))
+def _by_operation(depth: int) -> Callable[[Node], Key]:
+    """Each operation alone, but those of modules below the depth with their module."""
+
+    def key(node: Node) -> Key:
+        if node.kind != "op":
+            return ("input", str(node.id))
+        return ("module", *node.levels[:depth]) if 0 < depth < len(node.levels) else ("op", str(node.id))
+
+    return key
 
 
 def _by_module(trace: Trace, depth: int) -> Callable[[Node], Key]:
@@ -167,7 +175,9 @@ def _card(trace: Trace, key: Key, nodes: list[Node], number: int, names: Mapping
     single = len({node.op for node in nodes}) == 1 or module.leaf
     family = _family(module, nodes) if single else "group"
     name = key[-1].rpartition(":")[0]
-    name = path if name.isdigit() else name  # a bare number says nothing
+    if name.isdigit():  # which says nothing alone
+        numbers = len(list(takewhile(str.isdigit, reversed(path.split(".")))))
+        name = ".".join(path.split(".")[-numbers - 1 :])
     card = Card(identity, "module", name, path, module.type, family, tuple(key[1:-1]), nodes)
     card.call = int(key[-1].rpartition(":")[2])
     return card
@@ -224,10 +234,15 @@ def _give_parameters(trace: Trace, cards: list[Card], owner: dict[int, Card]) ->
     for parameter in trace.parameters:
         path = parameter.name.rpartition(".")[0]
         readers = [owner[node] for node, _ in parameter.uses if node in owner]
-        readers += [card for card in cards if card.kind == "module" and card.path == path]
-        readers += [c for c in cards if c.kind == "module" and (not c.path or f"{path}.".startswith(f"{c.path}."))]
+        if not readers:
+            readers = [card for card in cards if card.kind == "module" and card.path == path]
+        if not readers:
+            readers = [c for c in cards if c.kind == "module" and (not c.path or f"{path}.".startswith(f"{c.path}."))]
         if readers:
             readers[0].parameters.append(parameter)
+            others = {card.id: card for card in readers[1:] if card is not readers[0]}
+            for card in others.values() if parameter.uses else ():
+                card.shared.append(parameter)
         else:
             missing[path or parameter.name].append(parameter)
     for name, parameters in missing.items():

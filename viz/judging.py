@@ -69,8 +69,8 @@ class Report(list[Finding]):
 
     @property
     def ok(self) -> bool:
-        """Whether there is no finding."""
-        return not self
+        """Whether the gradients were judged and nothing was found."""
+        return not self and not self.gap
 
     def __str__(self) -> str:
         layers = f"{self.judged} layer{'s' if self.judged != 1 else ''} judged"

@@ -7,16 +7,15 @@ from itertools import pairwise
 import graphviz
 
 from viz import wording
-from viz.cards import card_rows, title_row
+from viz.cards import card_rows, title_rows
 from viz.diagram import Card, Diagram, Link
+from viz.lanes import LANE, NARROW, WIDTH, with_lanes, words_of
 from viz.legend import heading, legend
-from viz.lines import gradient_line, gradient_words
-from viz.markup import cell, fixed, label, plain, table, text
+from viz.lines import gradient_line
+from viz.markup import cell, label, plain, table, text, width_of
 from viz.palette import Theme
 from viz.pictures import Album
 from viz.style import Drawing, Style, new_graph
-
-WIDTH = 470  # of a card, in points
 
 
 def draw(diagram: Diagram, style: Style, facts: str, banner: str) -> Drawing:
@@ -72,20 +71,31 @@ def _innermost(cluster: Frame, known: set[Frame]) -> Frame:
 
 
 def _frame_look(diagram: Diagram, frame: Frame, known: set[Frame], theme: Theme) -> dict[str, str]:
+    """The name stands left of where the lines pass; what the frame around it says already is left out."""
     path = ".".join(part.rpartition(":")[0] for part in frame)
     kind = next((m.type for m in diagram.trace.modules if m.path == path), "")
-    depth = sum(1 for i in range(1, len(frame)) if frame[:i] in known)
-    words = text(path, theme.muted, 11, bold=True, room=300)
-    words += text(f"   {kind}" if kind else "", theme.muted, 9)
+    outer = _innermost(frame[:-1], known)
+    name = own_name(path, len(outer))
+    words = text(name, theme.muted, 11, bold=True, room=LANE)
+    left = LANE + 8 - width_of(name, 11, bold=True)
+    words += text(f"   {kind}", theme.muted, 9) if kind and width_of(kind, 9) < left else ""
     words += _call(int(frame[-1].rpartition(":")[2]), theme)
     return {
         "label": label(words),
         "labeljust": "l",
         "style": "rounded,filled",
         "color": theme.cluster_edge,
-        "fillcolor": theme.clusters[depth % len(theme.clusters)],
+        "fillcolor": theme.clusters[sum(1 for i in range(1, len(frame)) if frame[:i] in known) % len(theme.clusters)],
         "margin": "12",
     }
+
+
+def own_name(path: str, around: int) -> str:
+    """The end of a path inside a frame of so many parts; never a bare number, which says nothing."""
+    parts = path.split(".")
+    while around and parts[around].isdigit():
+        around -= 1
+    return ".".join(parts[around:])
 
 
 def _call(call: int, theme: Theme) -> str:
@@ -96,7 +106,8 @@ def _card(graph: graphviz.Digraph, diagram: Diagram, card: Card, style: Style, a
     theme = style.theme
     mark = card.marks[0] if card.marks else None
     edge = theme.badges[mark.kind][0] if mark else theme.card_edge
-    rows = [title_row(diagram, card, theme, WIDTH - 14), *card_rows(diagram, card, style, album, WIDTH - 14)]
+    width = NARROW if style.direction == "LR" else WIDTH
+    rows = [*title_rows(diagram, card, style, width - 14), *card_rows(diagram, card, style, album, width - 14)]
     body = table(
         (cell(row, ALIGN="LEFT") for row in rows),
         BORDER=2 if mark else 1,
@@ -105,63 +116,11 @@ def _card(graph: graphviz.Digraph, diagram: Diagram, card: Card, style: Style, a
         BGCOLOR=theme.card,
         CELLSPACING=2,
         CELLPADDING=2,
-        WIDTH=WIDTH,
+        WIDTH=width,
     )
-    ported = with_ports(body, style, _words_above(diagram, card, style), _words_below(diagram, card, style))
+    ported = with_lanes(body, words_of(diagram, card, style), style.direction)
     straight = {"group": "spine"} if card.spine else {}
     graph.node(card.id, label=label(ported), id=card.id, tooltip=plain(_tooltip(diagram, card)), **straight)
-
-
-def _words_above(diagram: Diagram, card: Card, style: Style) -> list[str]:
-    """What the gradient is where it leaves the card, one line for each way that it takes."""
-    if "grads" not in style.show or diagram.trace.backward != "full":
-        return []
-    links = [link for link in diagram.links if link.target == card.id]
-    if len(links) <= 1:
-        return [gradient_words(diagram, link, style) for link in links]
-    names = [".".join(diagram.card(link.source).name.split(".")[-2:]) for link in links]
-    return [
-        f"{gradient_words(diagram, link, style)} to {name}".removeprefix("‖∂L‖ ")
-        for link, name in zip(links, names, strict=True)
-    ]
-
-
-def _words_below(diagram: Diagram, card: Card, style: Style) -> tuple[str, str]:
-    """The shape of what the card gives, and the sum of the gradients that come back where its output fans out."""
-    links = [link for link in diagram.links if link.source == card.id]
-    shapes = list(dict.fromkeys(wording.shape_of(link.tensor.shape) for link in links))
-    shape = ", ".join(shapes) if "shapes" in style.show else ""
-    fans_out = len(links) > 1 and "grads" in style.show and card.out is not None
-    return shape, f"Σ {wording.number(card.out.flow)}" if fans_out and card.out is not None else ""
-
-
-def with_ports(body: str, style: Style, above: list[str], below: tuple[str, str]) -> str:
-    """Thin cells around a card where its lanes begin and end: fi, fo forward in and out; gi, go backward.
-
-    From top to bottom the words of the lanes stand in rows of the card's own node, beside where the lines pass: so
-    no line bends around a label, and the lanes stay straight.
-    """
-    if style.direction == "LR":
-        first = [fixed("", 1, 30, PORT="fi"), cell(body, ROWSPAN=2), fixed("", 1, 30, PORT="fo")]
-        second = [fixed("", 1, 30, PORT="go"), fixed("", 1, 30, PORT="gi")]
-        return table([first, second])
-    half, theme = WIDTH / 2, style.theme
-    rows: list[list[str] | str] = [[_beside("", theme.muted), _beside(line, theme.backward_text)] for line in above]
-    rows += [[fixed("", half, 1, PORT="fi"), fixed("", half, 1, PORT="go")]]
-    rows += [cell(body, COLSPAN=2)]
-    rows += [[fixed("", half, 1, PORT="fo"), fixed("", half, 1, PORT="gi")]]
-    if any(below):
-        rows += [[_beside(below[0], theme.muted), _beside(below[1], theme.backward_text)]]
-    return table(rows)
-
-
-def _beside(words: str, colour: str) -> str:
-    """Half a card's width, with words to the right of the lane in its middle."""
-    lane = WIDTH / 4
-    if not words:
-        return fixed("", 2 * lane, 13)
-    row = [fixed("", lane + 7, 13), fixed(text(words, colour, 9, room=lane - 7), lane - 7, 13, ALIGN="LEFT")]
-    return cell(table([row]))
 
 
 def _tooltip(diagram: Diagram, card: Card) -> str:
@@ -184,31 +143,26 @@ def _tooltip(diagram: Diagram, card: Card) -> str:
 def _link(graph: graphviz.Digraph, diagram: Diagram, link: Link, style: Style) -> None:
     theme = style.theme
     shape = wording.shape_of(link.tensor.shape)
-    name, labelled = f"{link.source}-{link.target}", style.direction == "LR"
-    down, up = ("e", "w") if labelled else ("s", "n")
+    name = f"{link.source}-{link.target}"
+    out, into = ("e", "w") if style.direction == "LR" else ("s", "n")
     weight = "8" if link.spine else "1"
-    words = f"  {shape}  " if labelled and "shapes" in style.show else ""
     graph.edge(
-        f"{link.source}:fo:{down}",
-        f"{link.target}:fi:{up}",
+        f"{link.source}:fo:{out}",
+        f"{link.target}:fi:{into}",
         id=f"{name}-f",
         color=theme.forward,
         penwidth="1.3",
         arrowsize="0.6",
-        label=words,
         tooltip=plain(f"{shape} {link.tensor.dtype}"),
         weight=weight,
     )
     if diagram.trace.backward != "full" or "grads" not in style.show:
         return
-    words = f"  {gradient_words(diagram, link, style)}  " if labelled else ""
     graph.edge(
-        f"{link.source}:gi:{down}",
-        f"{link.target}:go:{up}",
+        f"{link.source}:gi:{out}",
+        f"{link.target}:go:{into}",
         id=f"{name}-g",
         dir="back",
-        label=words,
-        fontcolor=theme.backward_text,
         weight=weight,
         **gradient_line(diagram, link, style),
     )

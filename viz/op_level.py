@@ -10,18 +10,24 @@ from itertools import pairwise
 import graphviz
 
 from viz import wording
-from viz.cards import detail_of, glyph, histogram_blocks
+from viz.cards import detail_of, glyph, histogram_blocks, together
 from viz.diagram import Card, Diagram, Link
 from viz.images import CIVIDIS, NOT_FINITE, PUOR
 from viz.judging import update_text
 from viz.legend import heading, legend
 from viz.lines import gradient_line, gradient_words
-from viz.markup import cell, fixed, label, plain, table, text, width_of
+from viz.markup import cell, fixed, label, lines, plain, table, text, width_of
 from viz.palette import Theme, ink_on
 from viz.style import Drawing, Style, new_graph
 from viz.trace import Crop, Parameter
 
 FORWARD, BACKWARD, LEFT, RIGHT = 240, 360, 175, 195  # widths of the columns' cards, in points
+MOST_LISTED = 4  # parameters in a card, one by one
+Sides = tuple[str, str, str, str]
+SIDES: dict[str, Sides] = {  # ports along the tape, in and out, and across it, towards and away from the backward tape
+    "TB": ("n:n", "s:s", "card:e", "card:w"),
+    "LR": ("card:w", "card:e", "card:s", "card:n"),
+}
 
 
 def draw(diagram: Diagram, style: Style, facts: str, banner: str) -> Drawing:
@@ -64,13 +70,14 @@ def _rung(
         if with_grads:
             same.node(f"g{card.id}", label=label(_parameter_gradients(with_grads, theme)), id=f"g{card.id}")
             grads_drawn.update(p.id for p in with_grads)
+    _, _, near, far = SIDES[style.direction]
     if card.parameters:
-        page.edge(f"p{card.id}", f"{forward}:card:w", color=theme.forward, penwidth="1.2", arrowsize="0.6", weight="5")
+        page.edge(f"p{card.id}", f"{forward}:{far}", color=theme.forward, penwidth="1.2", arrowsize="0.6", weight="5")
     if full and _has_backward(diagram, card):
         if card.kind != "input":
             page.edge(
-                f"{forward}:card:e",
-                f"{backward}:card:w",
+                f"{forward}:{near}",
+                f"{backward}:{far}",
                 style="dotted",
                 color=theme.rung,
                 penwidth="1.2",
@@ -81,7 +88,7 @@ def _rung(
             )
         if with_grads:
             line = _parameter_line(diagram, card, style)
-            page.edge(f"{backward}:card:e", f"g{card.id}:w", weight="5", **line)
+            page.edge(f"{backward}:{near}", f"g{card.id}:{far[-1]}", weight="5", **line)
 
 
 def _has_backward(diagram: Diagram, card: Card) -> bool:
@@ -106,9 +113,10 @@ def _forward(diagram: Diagram, card: Card, style: Style) -> str:
         rows.append(text(detail, theme.muted, 9, room=FORWARD - 14))
     if "shapes" in style.show and card.nodes:
         value = f"   = {wording.number(card.last.value, 4)}" if card.last.value is not None else ""
-        saves = text(f"    {_saved(card)}", theme.muted, 9, room=FORWARD - 110)
-        rows.append(text(f"→ {wording.shape_of(card.last.shape)}{value}", theme.ink, 9) + saves)
-    if "thumbs" in style.show and card.nodes:
+        shape = f"→ {wording.shape_of(card.last.shape)}{value}"
+        saves = text(f"    {_saved(card)}", theme.muted, 9, room=FORWARD - 10 - width_of(shape, 9))
+        rows.append(text(shape, theme.ink, 9) + saves)
+    if "thumbs" in style.show and len(card.nodes) == 1:
         rows += _crops(card.last.crops.get("forward", []), theme, FORWARD - 16)
     return _framed(rows, FORWARD, theme.card_edge, theme.card, card, theme)
 
@@ -129,10 +137,11 @@ def _backward(diagram: Diagram, card: Card, style: Style) -> str:
     if card.gain is not None and card.judged:
         title += text(f"   ‖·‖ {wording.factor(card.gain)}", theme.backward_text, 9, bold=True)
     rows = [title]
-    rule = wording.rule_of(card.last.op) if card.kind != "fold" else f"the backward of {len(card.nodes)} operations"
+    single = len(card.nodes) == 1
+    rule = wording.rule_of(card.last.op) if single else f"the backward of {len(card.nodes)} operations"
     if rule:
         rows.append(text(rule, theme.ink, 9, room=BACKWARD - 14))
-    if "thumbs" in style.show:
+    if "thumbs" in style.show and len(card.nodes) == 1:
         rows += _crops(card.last.crops.get("backward", []), theme, BACKWARD - 16)
     above = "   ".join(dict.fromkeys(_arriving(diagram, link, style) for link in links))
     return _framed(
@@ -154,7 +163,9 @@ def _arriving(diagram: Diagram, link: Link, style: Style) -> str:
 
 
 def _saved(card: Card) -> str:
-    names = [name for name in card.last.saved if not name.endswith(("_shape", "_shapes"))] if card.nodes else []
+    if len(card.nodes) != 1:
+        return ""
+    names = [name for name in card.last.saved if not name.endswith(("_shape", "_shapes"))]
     return f"saves {', '.join(names)}" if names else ""
 
 
@@ -215,63 +226,49 @@ def _tip(card: Card) -> str:
 
 def _parameters(card: Card, theme: Theme) -> str:
     rows = []
-    for p in card.parameters[:6]:
-        frozen = "" if p.requires_grad else "   frozen"
-        rows.append(
-            cell(
-                text(_short(p), theme.ink, 10, bold=True, room=60)
-                + text(f"   {wording.shape_of(p.shape)}{frozen}", theme.muted, 9)
-                + text(f"   {p.name}" if p.name != _short(p) else "", theme.muted, 8, room=80),
-                ALIGN="LEFT",
-            )
-        )
-        if p.values is not None:
-            rows.append(cell(_numbers(p.values, theme), ALIGN="LEFT"))
-    rows += _and_more(card.parameters, theme)
-    return table(
-        rows,
-        BORDER=1,
-        COLOR=theme.card_edge,
-        STYLE="ROUNDED",
-        BGCOLOR=theme.parameter_card,
-        CELLSPACING=1,
-        CELLPADDING=3,
-        WIDTH=LEFT,
-    )
+    for p in _listed(card.parameters):
+        line = text(_short(p), theme.ink, 10, bold=True, room=60)
+        line += text(f"   {wording.shape_of(p.shape)}{'' if p.requires_grad else '   frozen'}", theme.muted, 9)
+        known = p.name == _short(p) or p.name.rpartition(".")[0] == card.path  # stands in the card beside it
+        rows.append(line if known else line + text(f"   {p.name}", theme.muted, 8, room=80))
+        rows += [_numbers(p.values, theme)] if p.values is not None else []
+    rows += _rest(card.parameters, theme, LEFT, gradients=False)
+    return _column(rows, LEFT, theme.card_edge, theme.parameter_card)
 
 
 def _parameter_gradients(parameters: list[Parameter], theme: Theme) -> str:
     rows = []
-    for p in parameters[:6]:
+    for p in _listed(parameters):
         assert p.grad is not None
-        uses = f"   Σ of {len(p.uses)} uses" if len(p.uses) > 1 else ""
         line = text(f"∂{_short(p)}", theme.backward, 10, bold=True, room=60)
         if p.grad.nan or p.grad.inf:
-            rows.append(cell(line + text(f"  {wording.not_finite(p.grad)}", theme.ink, 9, bold=True), ALIGN="LEFT"))
+            rows.append(line + text(f"  {wording.not_finite(p.grad)}", theme.ink, 9, bold=True))
             continue
+        uses = f"   Σ of {len(p.uses)} uses" if len(p.uses) > 1 else ""
         line += text(f"  rms {wording.number(p.grad.rms)}{uses}", theme.muted, 9)
-        line += text(f"   upd/w {update_text(p.update)} ", theme.ink, 9) + glyph(p.update, theme, 9)
-        rows.append(cell(line, ALIGN="LEFT"))
+        rows.append(line + text(f"   upd/w {update_text(p.update)} ", theme.ink, 9) + glyph(p.update, theme, 9))
         if p.gradients is not None:
-            rows.append(cell(_numbers(p.gradients, theme), ALIGN="LEFT"))
+            rows.append(_numbers(p.gradients, theme))
         elif len(p.shape) > 1 and (blocks := histogram_blocks(p.histogram)):
-            rows.append(cell(text(blocks, theme.backward, 9, mono=True), ALIGN="LEFT"))
-    rows += _and_more(parameters, theme)
-    return table(
-        rows,
-        BORDER=1,
-        COLOR=theme.backward_edge,
-        STYLE="ROUNDED",
-        BGCOLOR=theme.backward_card,
-        CELLSPACING=1,
-        CELLPADDING=3,
-        WIDTH=RIGHT,
-    )
+            rows.append(text(blocks, theme.backward, 9, mono=True))
+    rows += _rest(parameters, theme, RIGHT)
+    return _column(rows, RIGHT, theme.backward_edge, theme.backward_card)
 
 
-def _and_more(parameters: list[Parameter], theme: Theme) -> list[str]:
-    more = len(parameters) - 6
-    return [cell(text(f"and {more} more", theme.muted, 8), ALIGN="LEFT")] if more > 0 else []
+def _column(rows: list[str], width: int, edge: str, background: str) -> str:
+    look = {"BORDER": 1, "COLOR": edge, "STYLE": "ROUNDED", "BGCOLOR": background, "WIDTH": width}
+    return table((cell(row, ALIGN="LEFT") for row in rows), CELLSPACING=1, CELLPADDING=3, **look)
+
+
+def _listed(parameters: list[Parameter]) -> list[Parameter]:
+    """Those of one operation each; many are those of many operations, and counted."""
+    return parameters if len(parameters) <= MOST_LISTED else []
+
+
+def _rest(parameters: list[Parameter], theme: Theme, width: int, *, gradients: bool = True) -> list[str]:
+    if _listed(parameters):
+        return []
+    return [lines(together(parameters, gradients=gradients), theme.muted, 9, room=width - 14)]
 
 
 def _short(p: Parameter) -> str:
@@ -286,9 +283,10 @@ def _links(page: graphviz.Digraph, diagram: Diagram, link: Link, style: Style, f
     theme, name = style.theme, f"{link.source}-{link.target}"
     source, target = diagram.card(link.source), diagram.card(link.target)
     weight = "40" if int(link.target[1:]) == int(link.source[1:]) + 1 else "1"
+    into, out, _, _ = SIDES[style.direction]
     page.edge(
-        f"f{link.source}:s:s",
-        f"f{link.target}:n:n",
+        f"f{link.source}:{out}",
+        f"f{link.target}:{into}",
         id=f"{name}-f",
         color=theme.forward,
         penwidth="1.4",
@@ -297,8 +295,8 @@ def _links(page: graphviz.Digraph, diagram: Diagram, link: Link, style: Style, f
     )
     if full and _has_backward(diagram, source) and _has_backward(diagram, target):
         page.edge(
-            f"b{link.source}:s:s",
-            f"b{link.target}:n:n",
+            f"b{link.source}:{out}",
+            f"b{link.target}:{into}",
             id=f"{name}-g",
             dir="back",
             weight=weight,
@@ -311,10 +309,10 @@ def _tapes(page: graphviz.Digraph, diagram: Diagram, full: bool) -> None:
     linked = {(link.source, link.target) for link in diagram.links}
     for a, b in pairwise(diagram.cards):
         if (a.id, b.id) not in linked:
-            page.edge(f"f{a.id}:s:s", f"f{b.id}:n:n", style="invis", weight="40")
+            page.edge(f"f{a.id}", f"f{b.id}", style="invis", weight="40")
     for a, b in pairwise([card for card in diagram.cards if full and _has_backward(diagram, card)]):
         if (a.id, b.id) not in linked:
-            page.edge(f"b{a.id}:s:s", f"b{b.id}:n:n", style="invis", weight="40")
+            page.edge(f"b{a.id}", f"b{b.id}", style="invis", weight="40")
 
 
 # ---- crops -----------------------------------------------------------------------------------------------------
@@ -344,7 +342,7 @@ def _grid(crop: Crop, theme: Theme) -> tuple[str, int]:
     """A cell with a table of coloured cells, and its width; a ringed cell has a frame."""
     tall, across = len(crop.values), len(crop.values[0])
     scale = max((abs(v) for row in crop.values for v in row), default=0.0)
-    words = [[f"{v:.3g}".replace("-", "−") if crop.numbers else "" for v in row] for row in crop.values]
+    words = [[wording.short(v) if crop.numbers else "" for v in row] for row in crop.values]
     if crop.numbers:
         wide, high = max(18, round(max(width_of(w, 8) for row in words for w in row)) + 4), 14
     else:

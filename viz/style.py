@@ -44,7 +44,7 @@ def new_graph(diagram: Diagram, style: Style) -> graphviz.Digraph:
         bgcolor=theme.page,
         pad="0.25",
         nodesep="0.4",
-        ranksep="0.3",
+        ranksep="0.15" if style.direction == "LR" else "0.3",
         rankdir=style.direction,
         outputorder="edgesfirst",
         **quick,

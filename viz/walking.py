@@ -10,7 +10,7 @@ import numpy as np
 from tinygrad_cnn.core import tape
 from viz.assembling import assemble
 from viz.completing import fill_in_outputs
-from viz.describing import modules_of, named_parameters, parameter_name, title_of
+from viz.describing import checked_model, modules_of, named_parameters, parameter_name, title_of
 from viz.figure import SHOWN, Figure, Options
 from viz.reading import Call, Gradients, Leaf, Outside, Reading
 from viz.trace import Step, Trace
@@ -43,7 +43,7 @@ def graph(
     (norm per sample), "rms" or "update". thumb_scale: "strip", or "shared" for one scale for all maps of gradients. At
     most `max_nodes` cards are drawn; the layout may take `timeout` seconds.
 
-    Raises ValueError if there is no tape, or an option is unknown.
+    Raises ValueError if there is no tape, or an option is unknown; TypeError for what is no Tensor or no model.
 
     >>> import tinygrad_cnn as tc
     >>> w = tc.tensor([1.0, 2.0], requires_grad=True, name="w")
@@ -57,7 +57,10 @@ def graph(
 
 def trace_of(loss: Any, model: Any = None, *, title: str | None = None) -> Trace:
     """The Trace of a tape that stands."""
-    root = getattr(loss, "grad_fn", None)
+    if not hasattr(loss, "grad_fn"):
+        raise TypeError(f"viz.graph: needs the Tensor of a loss, got {type(loss).__name__}")
+    checked_model("viz.graph", model)
+    root = loss.grad_fn
     if root is None:
         raise ValueError(
             "viz.graph: the tensor was not computed from anything that requires grad, so there is no tape to draw; was "

@@ -63,6 +63,12 @@ def number(value: float | None, digits: int = 2) -> str:
     return f"{mantissa}e{int(exponent)}"
 
 
+def short(value: float) -> str:
+    """A number in a cell: −375, 0.11, 1.5e5, −1.1e-3."""
+    whole = math.isfinite(value) and value == round(value) and abs(value) < 10_000
+    return (str(round(value)) if whole else number(value)).replace("-", "−", 1 if value < 0 else 0)
+
+
 def factor(value: float | None) -> str:
     """A gain: ×1.33, ×0.65, ×2.8e-3."""
     if value is None:
@@ -173,14 +179,16 @@ def routing(node: Node, trace: Trace) -> str:
     return ""
 
 
-def loss_formula(nodes: Sequence[Node], batch: int | None) -> str:
-    """The gradient at the model's output, for the losses that everybody uses."""
-    ops = {node.op for node in nodes}
-    over = f" / {batch}" if batch else ""
-    if any("cross_entropy" in op and "binary" not in op for op in ops):
-        return f"∂L/∂logits = (softmax − onehot){over}"
-    if "mse_loss" in ops:
-        return "∂L/∂y = 2 (y − target) / n"
+def loss_formula(nodes: Sequence[Node]) -> str:
+    """The gradient at the model's output, for the losses that everybody uses, if they are the whole loss."""
+    ops = [node.op for node in nodes]
+    if ops == ["cross_entropy"]:
+        divisor = nodes[0].options.get("divisor", 1)
+        over = f" / {number(divisor, 6)}" if divisor != 1 else ""
+        return f"∂L/∂logits = (softmax − target){over}"
+    if ops in (["sub", "square", "mean"], ["sub", "square", "sum"]):
+        over = f" / {math.prod(nodes[1].shape)}" if ops[-1] == "mean" else ""
+        return f"∂L/∂y = 2 (y − target){over}"
     return ""
 
 
@@ -223,7 +231,7 @@ _RULES = {
     "batch_norm": "∂x = γ/σ (∂y − mean ∂y − x̂ mean(∂y x̂))",
     "standardize": "∂x = 1/σ (∂y − mean ∂y − x̂ mean(∂y x̂))",
     "dropout": "∂x = scale ∂y where kept, 0 elsewhere",
-    "cross_entropy": "∂logits = (softmax − onehot) / N",
+    "cross_entropy": "∂logits = (softmax − target) / N",
     "add": "∂a = ∂y   ∂b = ∂y, a copy to each",
     "sub": "∂a = ∂y   ∂b = −∂y",
     "mul": "∂a = ∂y · b   ∂b = ∂y · a",

@@ -109,7 +109,7 @@ def test_before_backward_the_picture_says_so(small: Any, batch: Any) -> None:
     assert "no backward yet" in figure.text()
     assert "no backward yet" in figure.dot()
     assert "dir=back" not in figure.dot()
-    assert figure.ok
+    assert (figure.report(), figure.ok) == ([], False)
 
 
 def test_nothing_captured_is_an_empty_picture() -> None:
