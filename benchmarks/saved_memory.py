@@ -25,20 +25,9 @@ def forward(x: tc.Tensor, weights: list[tc.Tensor]) -> tc.Tensor:
 
 def saved_bytes(y: tc.Tensor, known: list[np.ndarray]) -> int:
     """All memory that the tape under y keeps, beyond what is known."""
-    seen = {id(tape.owner(a)) for a in known}
-    total, nodes, stack = 0, set(), [y.grad_fn]
-    while stack:
-        node = stack.pop()
-        if not isinstance(node, tape.Node) or node in nodes:
-            continue
-        nodes.add(node)
-        stack.extend(node.parents)
-        for array in node.saved or ():
-            memory = tape.owner(array) if isinstance(array, np.ndarray) else None
-            if memory is not None and id(memory) not in seen:
-                seen.add(id(memory))
-                total += memory.nbytes
-    return total
+    assert y.grad_fn is not None
+    known_owners = {id(tape.owner(array)) for array in known}
+    return sum(memory.nbytes for key, memory in tape.kept(y.grad_fn).items() if key not in known_owners)
 
 
 def main() -> None:

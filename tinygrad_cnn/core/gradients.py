@@ -138,9 +138,11 @@ def register_hook(tensor: Tensor, hook: Callable[[Tensor], Tensor | None]) -> Ho
     if not callable(hook):
         raise TypeError(f"register_hook: the hook must be a function of the gradient, got {type(hook).__name__}")
 
+    wrap = type(tensor)._wrap  # the tensor itself would make a cycle: node, hook, tensor, node
+
     def on_gradient(g: Any) -> Any:
         bare = isinstance(g, np.ndarray | np.generic)
-        replaced: Any = hook(tensor._wrap(_read_only(g), None) if bare else g)
+        replaced: Any = hook(wrap(_read_only(g), None) if bare else g)
         if replaced is None:
             return None
         if not isinstance(replaced, Operators):

@@ -30,7 +30,7 @@ from tinygrad_cnn.errors import TapeError
 
 __all__ = [  # with what others need of `memory` and `modes`
     "STATE", "Gradients", "Node", "Place", "State", "detect_anomaly", "digests", "enable_grad", "is_grad_enabled",
-    "no_grad", "observe", "owner", "replaying", "run_hooks", "tick", "walk", "within", "written",
+    "kept", "no_grad", "observe", "owner", "replaying", "run_hooks", "tick", "walk", "within", "written",
 ]  # fmt: skip
 
 # A leaf is any object with `shape` and `dtype` that is not a Node; a place is a Node or a leaf.
@@ -229,6 +229,20 @@ def _overwritten(node: Node, name: str, array: np.ndarray, by: str) -> TapeError
 def _saved_arrays(node: Node) -> Iterator[tuple[str, np.ndarray]]:
     for name, value in zip(node.plan.saved_names, node.saved or (), strict=False):
         yield from ((name, a) for a in (value if type(value) is tuple else (value,)) if isinstance(a, np.ndarray))
+
+
+def kept(root: Node) -> dict[int, Any]:
+    """The memory that a node and all under it keep for backward: its owners by id, each once."""
+    owners: dict[int, Any] = {}
+    seen: set[Node] = set()
+    stack: list[Place] = [root]
+    while stack:
+        node = stack.pop()
+        if type(node) is Node and node not in seen:
+            seen.add(node)
+            stack.extend(node.parents)
+            owners.update((id(memory), memory) for memory in (owner(array) for _, array in _saved_arrays(node)))
+    return owners
 
 
 def digests(node: Node) -> tuple[int, ...]:
