@@ -19,6 +19,7 @@ from .threads import share
 from .workspace import scratch
 
 _NANOSECONDS = 0.5  # an element, in three or four passes
+_FEW = 16  # rows that tell about where the mean lies
 
 
 def batch_norm(
@@ -71,7 +72,7 @@ def batch_norm_gradient(
 def _mean(x: Array, axes: tuple[int, ...]) -> Array:
     """Mean over axes, kept as size 1, at least in float32; that of nothing is 0."""
     count = max(1, math.prod(x.shape[axis] for axis in axes))
-    if axes == (0, *range(2, x.ndim)):
+    if x.ndim > 1 and axes == (0, *range(2, x.ndim)):
         total = channel_sum(x).reshape(1, -1, *[1] * (x.ndim - 2))
     else:
         total = x.sum(axes, np.result_type(x, np.float32), keepdims=True)
@@ -88,32 +89,43 @@ def _rows(x: Array, axes: tuple[int, ...]) -> Array | None:
 
 
 def _near_zero(mean: Array, var: Array) -> bool:
-    """Whether zero lies within one standard deviation of the mean: then it need not be subtracted first.
+    """Whether zero lies within four standard deviations of the mean: then it need not be subtracted first.
 
-    The sum of squares less the squared mean, and x * scale - mean * scale, then lose no more than a bit.
+    x * scale - mean * scale then loses two bits at most, and the sum of products less the product of sums no more.
     """
-    return bool((mean.real * mean.real <= var.real).all())
+    return bool((mean.real * mean.real <= 16 * var.real).all())
 
 
 def _statistics(x: Array, rows: Array) -> tuple[Array, Array]:
-    """Mean and biased variance of every channel."""
+    """Mean and biased variance of every channel.
+
+    The variance is the mean square less the squared mean, of what is left of x once a center is subtracted that lies
+    within a standard deviation of the mean: then no more than a bit cancels. A few rows tell where that may be, and
+    if they misled, the mean itself is subtracted.
+    """
+    few = rows[:: -(-len(rows) // _FEW)].reshape(-1, x.shape[1]).real
+    near = few.mean(0)
+    center = near if (near * near > few.var(0) / 4).any() else np.zeros_like(near)
+    mean, var = _moments(x, rows, center)
+    if (mean.real * mean.real > var.real).any():
+        center = center + mean.ravel()
+        mean, var = _moments(x, rows, center)
+    return mean + center.reshape(mean.shape), var
+
+
+def _moments(x: Array, rows: Array, center: Array) -> tuple[Array, Array]:
+    """Mean and variance of x - center of every channel."""
     shape, count = (1, x.shape[1], *[1] * (x.ndim - 2)), x.size // x.shape[1]
+    centers = along(rows, center) if center.any() else None
 
-    def squares(at: slice) -> tuple[Array, ...]:
-        return rows[at], np.square(rows[at], out=scratch("square", rows[at].shape, rows.dtype))
-
-    total, square = (s.reshape(shape) / count for s in channel_sums(rows, x.shape[1], _NANOSECONDS, squares))
-    mean, var = total, square - total * total
-    if _near_zero(mean, var):
-        return mean, var
-    center = along(rows, mean)
-
-    def deviations(at: slice) -> tuple[Array, ...]:
-        d = np.subtract(rows[at], center, out=scratch("deviation", rows[at].shape, rows.dtype))
+    def powers(at: slice) -> tuple[Array, ...]:
+        d = rows[at]
+        if centers is not None:
+            d = np.subtract(d, centers, out=scratch("deviation", d.shape, d.dtype))
         return d, np.square(d, out=scratch("square", d.shape, d.dtype))
 
-    residue, square = (s.reshape(shape) / count for s in channel_sums(rows, x.shape[1], _NANOSECONDS, deviations))
-    return mean + residue, square - residue * residue
+    total, square = (s.reshape(shape) / count for s in channel_sums(rows, x.shape[1], _NANOSECONDS, powers))
+    return total, square - total * total
 
 
 def _products(rows: Array, g: Array, mean: Array, var: Array) -> tuple[Array, Array]:
