@@ -6,13 +6,14 @@ import base64
 import html
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from viz import page, svg
 from viz.diagram import Card, Diagram
 from viz.figure import Figure, Options
-from viz.judging import KINDS
+from viz.cards import BLOCKS
 from viz.page_data import Data, level_data, name_of
 from viz.palette import DARK, LIGHT, Theme
 from viz.recording_run import Run
@@ -20,7 +21,10 @@ from viz.trace import Magnitude
 from viz.wording import not_finite, number
 
 SCRIPTS = (*page.SCRIPTS, "curve", "film")
-FLAGGED = ("nan", "inf", "exploding", "shrinks", "vanishing", "dead")  # kinds of findings that stand on the curve
+FLAGGED = ("nan", "inf", "exploding", "shrinks", "dead", "vanishing")  # kinds of findings that stand on the curve
+
+STRIPS = ("filters", "∂W", "out", "∂L")  # what strips of maps are called in a card
+_WITH_NAME = tuple(f"{name} " for name in STRIPS)
 
 _NODE = re.compile(r"\b(n\d+) \[label=<(.*?</TABLE>)> ")
 _RUN = re.compile(r"<FONT[^>]*>(.*?)</FONT>|<IMG SRC=\"([^\"]+)\"")
@@ -76,7 +80,7 @@ def _film(run: Run, options: Options, stage: Figure) -> Data:
                          for _ in stage.diagram.cards]  # fmt: skip
     links: list[Data] = [{"flow": [], "gain": []} for _ in stage.diagram.links]
     film: Data = {"steps": run.steps, "losses": [_short(loss) for loss in run.losses], "lr": [], "loss": [], "batch": [],
-                  "reference": [], "cards": cards, "links": links, "kinds": list(KINDS)}  # fmt: skip
+                  "reference": [], "cards": cards, "links": links, "strips": STRIPS}  # fmt: skip
     for trace in run.traces():
         diagram = Figure(trace, options).diagram
         step = trace.steps[0]
@@ -148,43 +152,31 @@ def _events(diagram: Diagram, cards: list[Data], steps: list[int]) -> list[Data]
                     found.append({"frame": frame, "step": steps[frame], "kind": kind, "card": card.id,
                                   "where": name_of(card), "badge": badge, "message": message})  # fmt: skip
             before = {kind for kind, *_ in marks}
-    return sorted(found, key=lambda e: (e["frame"], not e["badge"].endswith("FIRST"), KINDS.index(e["kind"])))
+    return sorted(found, key=lambda e: (e["frame"], not e["badge"].endswith("FIRST"), FLAGGED.index(e["kind"])))
 
 
 # ---- maps ------------------------------------------------------------------------------------------------------
 
 
 def _maps(run: Run, options: Options, stage: Figure) -> list[Data]:
-    """For each frame that kept maps: by card the words and images that are not those of the first."""
-    kept = [i for i, frame in enumerate(run.frames) if frame.maps is not None]
-    first = _runs(stage)
+    """For each frame that kept maps, by card: its images, their scales, and the histogram of its gradient."""
     found = []
-    for index in kept:
+    for index in (i for i, frame in enumerate(run.frames) if frame.maps is not None):
         figure = _Stage(run.trace_at(index), options) if index else stage
-        album = figure._drawing.album.files
-        cards: dict[str, Data] = {}
-        for name, (words, images) in _runs(figure).items():
-            plain, pictures = first.get(name, ([], []))
-            if len(pictures) != len(images):
-                continue
-            changed: Data = {"images": [_uri(album[image]) for image in images]} if images else {}
-            if len(plain) == len(words):
-                differ = [[i, word] for i, (word, old) in enumerate(zip(words, plain, strict=True)) if word != old]
-                changed |= {"words": differ} if differ else {}
-            if changed:
-                cards[name] = changed
-        found.append({"frame": index, "cards": cards})
+        files = figure._drawing.album.files
+        found.append(
+            {"frame": index, "cards": {name: _strips(label, files) for name, label in _NODE.findall(figure.dot())}}
+        )
     return found
 
 
-def _runs(figure: Figure) -> dict[str, tuple[list[str], list[str]]]:
-    """By card the runs of text and the images, in the order in which Graphviz will draw them."""
-    found = {}
-    for name, label in _NODE.findall(figure.dot()):
-        runs = _RUN.findall(label)
-        words = [html.unescape(word).replace("\u00a0", " ") for word, image in runs if not image]
-        found[name] = (words, [image for _, image in runs if image])
-    return found
+def _strips(label: str, files: Mapping[str, bytes]) -> Data:
+    """What a card's label shows of maps, in the order in which Graphviz will draw it."""
+    runs = _RUN.findall(label)
+    words = [html.unescape(word).replace("\u00a0", " ").strip() for word, image in runs if not image]
+    scales = [word for i, word in enumerate(words) if word.startswith(_WITH_NAME) or (i and words[i - 1] in STRIPS)]
+    blocks = next((word for word in words if word and not set(word) - set(BLOCKS)), "")
+    return {"images": [_uri(files[image]) for _, image in runs if image], "scales": scales, "blocks": blocks}
 
 
 def _uri(data: bytes) -> str:

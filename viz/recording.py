@@ -47,7 +47,9 @@ class record:
     ) -> None:
         for name, value in (("every", every), ("thumbs", thumbs)):
             if not isinstance(value, int) or value < 1:
-                raise ValueError(f"viz.record: {name} counts steps, so it must be a positive whole number, got {value!r}")
+                raise ValueError(
+                    f"viz.record: {name} counts steps, so it must be a positive whole number, got {value!r}"
+                )
         self.model, self.optimizer, self.thumbs = model, optimizer, thumbs
         self.title = title if title is not None else title_of(model)
         self.run = Run(every=every)
@@ -251,7 +253,9 @@ class record:
         for name, leaf in leaves.items():
             kind, number = ("parameter", int(name[1:])) if name[0] == "p" else ("node", int(name[1:]))
             if id(leaf) in measured.before:
-                known[kind, number, "weight" if kind == "parameter" else "out"] = size_in_passing(measured.before[id(leaf)])
+                known[kind, number, "weight" if kind == "parameter" else "out"] = size_in_passing(
+                    measured.before[id(leaf)]
+                )
             if id(leaf) in measured.totals:
                 known[kind, number, "grad"] = size_in_passing(measured.totals[id(leaf)])
         for parameter in trace.parameters:

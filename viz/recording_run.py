@@ -105,7 +105,10 @@ class Run:
         steps = self.steps
         if step in steps:
             return steps.index(step)
-        below, above = max((s for s in steps if s < step), default=None), min((s for s in steps if s > step), default=None)
+        below, above = (
+            max((s for s in steps if s < step), default=None),
+            min((s for s in steps if s > step), default=None),
+        )
         near = " and ".join(str(s) for s in (below, above) if s is not None)
         raise ValueError(f"viz.record: step {step} was not recorded (every {self.every}th is); the nearest are {near}")
 

@@ -8,12 +8,12 @@ class About {
     one(".close", this.box).addEventListener("click", () => this.onClose?.());
   }
 
-  show(content, anchor, pinned) {
+  show(content, anchor, pinned, under = false) {
     this.pinned = pinned;
     this.box.classList.toggle("pinned", pinned);
     this.body.replaceChildren(...content);
     this.box.hidden = false;
-    this.place(anchor.getBoundingClientRect());
+    this.place(anchor.getBoundingClientRect(), under);
   }
 
   hide() {
@@ -21,13 +21,17 @@ class About {
     this.box.hidden = true;
   }
 
-  /** To the right of its anchor if there is room, else to the left, else at the edge. */
-  place(anchor) {
+  /** To the right of its anchor if there is room, else to the left, below or above; else in the corner; `under`: below first. */
+  place(anchor, under) {
     const { width, height } = this.box.getBoundingClientRect();
-    const right = anchor.right + 14;
-    const left = anchor.left - width - 14;
-    const x = right + width < innerWidth - 8 ? right : left > 8 ? left : innerWidth - width - 8;
-    const y = Math.max(8, Math.min(anchor.top, innerHeight - height - 8));
+    const gap = 12;
+    const [roomX, roomY] = [innerWidth - width - 8, innerHeight - height - 8];
+    const top = Math.max(8, Math.min(anchor.top, roomY));
+    const left = Math.max(8, Math.min(anchor.left, roomX));
+    const sides = [[anchor.right + gap, top], [anchor.left - width - gap, top]];
+    const ends = [[left, anchor.bottom + gap], [left, anchor.top - height - gap]];
+    const places = under ? [...ends, ...sides] : [...sides, ...ends];
+    const [x, y] = places.find(([x, y]) => x >= 8 && x <= roomX && y >= 8 && y <= roomY) || [roomX, roomY];
     this.box.style.left = `${x}px`;
     this.box.style.top = `${y}px`;
   }

@@ -94,7 +94,7 @@ class Film {
     if (film.lr[frame] !== null) facts.push(`lr ${number(film.lr[frame], 3)}`);
     if (film.batch[frame] !== null) facts.push(`batch ${film.batch[frame]}`);
     if (this.facts) setText(this.facts, facts.join("     "));
-    one("#now").value = `step ${film.steps[frame]} of ${film.losses.length - 1}` + (film.loss[frame] !== null ? `   loss ${number(film.loss[frame], 3)}` : "");
+    one("#now").value = `step ${film.steps[frame]} of ${film.losses.length - 1}` + (film.loss[frame] !== null ? ` · loss ${number(film.loss[frame], 3)}` : "");
     this.slider.setAttribute("aria-valuetext", facts.join(", "));
     this.showEvent(frame);
     if (!this.playing) this.settle();
@@ -106,12 +106,15 @@ class Film {
     if (!maps || maps === this.maps) return;
     this.maps = maps;
     for (const card of this.cards) card.showMaps(maps.cards[card.data.id] || {});
-    for (const card of this.cards) card.show(frame, true);
   }
 
+  /** The newest event; of several in one frame the first, and how many more. */
   showEvent(frame) {
-    const latest = this.film.events.filter((event) => event.frame <= frame).at(-1);
-    one("#event").replaceChildren(...(latest ? [badge(latest), ` step ${latest.step}: ${latest.where}: ${latest.message}`] : []));
+    const past = this.film.events.filter((event) => event.frame <= frame);
+    const now = past.filter((event) => event.frame === past.at(-1).frame);
+    const more = now.length > 1 ? ` and ${now.length - 1} more` : "";
+    const content = now.length ? [badge(now[0]), ` step ${now[0].step}: ${now[0].where}: ${now[0].message}${more}`] : [];
+    one("#event").replaceChildren(...content);
   }
 
   /** What need not keep up while it plays: the table, and what is read aloud. */
@@ -224,24 +227,28 @@ class FilmCard {
     this.element = film.picture.main(card.data.id);
     this.texts = this.element ? all("text", this.element) : [];
     this.images = this.element ? all("image", this.element) : [];
-    this.first = this.texts.map((text) => text.textContent);
     this.body = this.element && all("path", this.element)[0];
     this.row = one(`table[data-level="${film.picture.level.level}"] tr[data-card="${card.data.id}"]`);
-    this.update = this.texts.findIndex((text) => plainText(text).includes("∇rms"));
+    this.rms = this.texts.findIndex((text) => plainText(text).includes("∇rms"));
+    this.update = this.texts.findIndex((text, i) => i > this.rms && this.rms >= 0 && /^(10\^[-−]?[\d.]+|0|n\/a)$/.test(plainText(text)));
+    this.scales = this.texts.map((_, i) => i).filter((i) => this.isScale(i));
+    this.blocks = this.texts.findIndex((text) => /^[▁-█]+$/.test(plainText(text)));
     this.passing = this.texts.findIndex((text) => plainText(text).includes("of units pass"));
     this.value = this.texts.findIndex((text) => plainText(text).startsWith("L = "));
+    this.tail = this.texts[this.value]?.textContent;
     this.shown = "";
+    for (const i of this.scales) alignRight(this.texts[i]);
   }
 
-  show(frame, again = false) {
+  show(frame) {
     const { column, data: card } = this;
     const lead = card.parameters.find((parameter) => parameter.shape.includes("×")) || card.parameters[0];
     const rms = column.rms[frame];
     if (lead?.gradient && rms !== null) Object.assign(lead, { update: column.update[frame], gradient: typeof rms === "string" ? { bad: rms } : { rms } });
-    if (this.update >= 0) this.showUpdate(rms, column.update[frame]);
+    if (this.rms >= 0) this.showUpdate(rms, column.update[frame]);
     if (this.passing >= 0 && column.active[frame]) this.showPassing(column.active[frame]);
     if (this.value >= 0 && this.film.film.loss[frame] !== null) {
-      const tail = this.first[this.value].replace(/^L = \S+/, "");
+      const tail = this.tail.replace(/^L = \S+/, "");
       setText(this.texts[this.value], `L = ${number(this.film.film.loss[frame], 4)}${tail}`);
     }
     const flow = column.flow[frame];
@@ -253,21 +260,21 @@ class FilmCard {
     const marks = column.marks.filter(([since]) => since <= frame).at(-1)?.[1] || [];
     card.marks = marks.map(([kind, words, message]) => ({ kind, badge: words, message }));
     const key = JSON.stringify(marks) + isDark();
-    if (key !== this.shown || again) this.showMark(card.marks);
+    if (key !== this.shown) this.showMark(card.marks);
     this.shown = key;
   }
 
   showUpdate(rms, update) {
-    const at = this.update;
-    const words = this.texts[at].textContent;
-    setText(this.texts[at], words.replace(/∇rms[\s\u00a0]\S+?(?=[\s\u00a0]|$)/, `∇rms ${number(rms)}`));
+    const words = this.texts[this.rms].textContent;
+    setText(this.texts[this.rms], words.replace(/∇rms[\s\u00a0]\S+?(?=[\s\u00a0]|$)/, `∇rms ${number(rms)}`));
+    if (this.update < 0) return;
     const [size, glyph] = updateWords(update).split(" ");
     const colours = data.themes[isDark() ? "dark" : "light"];
-    if (this.texts[at + 1]) setText(this.texts[at + 1], `${size} `);
-    if (this.texts[at + 2] && "●▲▼".includes(plainText(this.texts[at + 2]))) {
-      setText(this.texts[at + 2], glyph || "");
-      this.texts[at + 2].style.fill = glyph === "●" ? colours.good : colours.bad;
-    }
+    setText(this.texts[this.update], `${size} `);
+    const sign = this.texts[this.update + 1];
+    if (!sign || !"●▲▼".includes(plainText(sign))) return;
+    setText(sign, glyph || "");
+    sign.style.fill = glyph === "●" ? colours.good : colours.bad;
   }
 
   showPassing([share, silent, of]) {
@@ -276,10 +283,19 @@ class FilmCard {
     setText(this.texts[this.passing], `${percent} of units pass the gradient   ${dead}`);
   }
 
-  showMaps({ images = [], words = [] }) {
-    this.images.forEach((image, i) => { if (images[i]) image.setAttributeNS("http://www.w3.org/1999/xlink", "href", images[i]); });
-    this.texts.forEach((text, i) => { if (i > 0) setText(text, this.first[i]); });
-    for (const [i, word] of words) if (i > 0 && this.texts[i]) setText(this.texts[i], word);
+  /** Whether a run of text is the scale of a strip of maps: it follows the strip's name, or holds it. */
+  isScale(i) {
+    const words = plainText(this.texts[i]);
+    const names = data.film.strips;
+    return names.some((name) => words.startsWith(`${name} `)) || (i > 0 && names.includes(plainText(this.texts[i - 1])));
+  }
+
+  showMaps({ images = [], scales = [], blocks = "" }) {
+    if (images.length === this.images.length) {
+      this.images.forEach((image, i) => image.setAttributeNS("http://www.w3.org/1999/xlink", "href", images[i]));
+    }
+    if (scales.length === this.scales.length) this.scales.forEach((i, place) => setText(this.texts[i], scales[place]));
+    if (this.blocks >= 0) setText(this.texts[this.blocks], blocks);
   }
 
   /** A badge at the upper right, and an edge in its colour. */
@@ -353,6 +369,12 @@ function rampColour(ramp, decades) {
 function setText(element, words) {
   const fixed = words.replaceAll("  ", "\u00a0\u00a0");
   if (element.textContent !== fixed) element.textContent = fixed;
+}
+
+/** A text that ends where it ended, however long it gets. */
+function alignRight(text) {
+  text.setAttribute("x", Number(text.getAttribute("x")) + text.getBBox().width);
+  text.setAttribute("text-anchor", "end");
 }
 
 function squeezed(words) {

@@ -49,7 +49,7 @@ function pointAt(target) {
     lastCells = card;
     const words = lightCells(card, target);
     if (about.pinned) one("#cell-words").textContent = words;
-    else about.show([make("p", { id: "cell-words" }, words)], target, false);
+    else about.show([make("p", { id: "cell-words" }, words)], target.closest(".node"), false, true);
     return;
   }
   if (about.pinned) return;

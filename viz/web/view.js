@@ -81,31 +81,38 @@ class View {
     this.apply();
   }
 
-  /** Bring an element to the middle, unless it is well in sight. */
+  /** Bring an element into sight: to the middle along each axis on which it is not seen whole. */
   show(element) {
     const box = element.getBoundingClientRect();
     const frame = this.canvas.getBoundingClientRect();
-    const inside = box.top > frame.top && box.bottom < frame.bottom && box.left > frame.left && box.right < frame.right;
-    if (inside) return;
-    const dx = frame.left + frame.width / 2 - (box.left + box.width / 2);
-    const dy = frame.top + frame.height / 2 - (box.top + box.height / 2);
-    if (calm.matches) return this.pan(dx, dy);
+    const off = (from, to, low, high) => (from >= low && to <= high ? 0 : (from + to - low - high) / 2);
+    const dx = off(box.left, box.right, frame.left, frame.right);
+    const dy = off(box.top, box.bottom, frame.top, frame.bottom);
+    if (dx || dy) this.glide(this.x + dx / this.scale, this.y + dy / this.scale);
+  }
+
+  glide(x, y) {
+    const from = { x: this.x, y: this.y };
     const begin = performance.now();
-    let done = 0;
-    const glide = (now) => {
-      const t = Math.min(1, (now - begin) / 220);
+    const glide = {};
+    this.gliding = glide; // a later one ends this one
+    const move = (now) => {
+      if (this.gliding !== glide) return;
+      const t = calm.matches ? 1 : Math.min(1, Math.max(0, now - begin) / 220);
       const eased = t * (2 - t);
-      this.pan(dx * (eased - done), dy * (eased - done));
-      done = eased;
-      if (t < 1) requestAnimationFrame(glide);
+      this.x = from.x + (x - from.x) * eased;
+      this.y = from.y + (y - from.y) * eased;
+      this.apply();
+      if (t < 1) requestAnimationFrame(move);
     };
-    requestAnimationFrame(glide);
+    move(begin);
   }
 
   listen() {
     const { canvas, pointers } = this;
     canvas.addEventListener("wheel", (event) => {
       event.preventDefault();
+      this.gliding = null;
       const lines = event.deltaMode === 1 ? 16 : 1;
       this.zoom(Math.exp(-event.deltaY * lines * (event.ctrlKey ? 0.01 : 0.0016)), event.clientX, event.clientY);
     }, { passive: false });
@@ -113,6 +120,7 @@ class View {
       if (event.button) return;
       pointers.set(event.pointerId, event);
       if (pointers.size === 1) this.moved = 0;
+      this.gliding = null;
     });
     canvas.addEventListener("pointermove", (event) => this.drag(event));
     for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) {
