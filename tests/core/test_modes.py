@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import tinygrad_cnn as tc
-from tinygrad_cnn import nn
+import tinygrad_cnn.functional as F
+from tinygrad_cnn import nn, optim
 from tinygrad_cnn.core import tape
 
 
@@ -172,19 +173,27 @@ def test_sibling_tasks_do_not_see_each_others_mode():
     assert asyncio.run(both())[1] is True
 
 
-def test_concurrent_backward_into_a_shared_leaf_loses_nothing():
-    w = tc.tensor(np.zeros(1), requires_grad=True)
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_concurrent_backward_into_shared_leaves_loses_nothing(create_graph):
+    """Eight threads, each with a graph of its own over the same leaves; some share the nodes below as well."""
+    w, b = tc.tensor(np.zeros(3), requires_grad=True), tc.tensor(np.zeros(1), requires_grad=True)
+    shared = w * 2.0 + b
+    turns = 100 if not create_graph else 20
 
-    def work():
-        for _ in range(200):
-            (w * 1.0).sum().backward()
+    def work(turn):
+        for _ in range(turns):
+            if turn % 2:
+                shared.sum().backward(retain_graph=True, create_graph=create_graph)
+            else:
+                (w * 2.0 + b).sum().backward(create_graph=create_graph)
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
+    threads = [threading.Thread(target=work, args=(turn,)) for turn in range(8)]
     for t in threads:
         t.start()
     for t in threads:
         t.join()
-    assert w.grad.item() == 800.0
+    assert w.grad.tolist() == [2.0 * 8 * turns] * 3
+    assert b.grad.tolist() == [3.0 * 8 * turns]
 
 
 def test_anomaly_names_op_place_and_line():
@@ -297,15 +306,22 @@ def test_anomaly_finds_writes_past_the_engine_and_names_the_line_of_others():
 
 
 def test_eight_threads_train_their_own_models_to_the_serial_bits():
+    """Fifty steps each, with everything that has a state: batch norm, dropout, momentum, a checkpoint."""
+
     def train(seed):
-        rng = np.random.default_rng(seed)
-        w = tc.tensor(rng.normal(size=(6, 6)), requires_grad=True)
-        x = rng.normal(size=(4, 6))
-        for _ in range(30):
-            ((x @ w).tanh() ** 2).mean().backward()
-            w.data -= 0.1 * w.grad.data
-            w.grad = None
-        return w.numpy().copy()
+        tc.manual_seed(seed)
+        model = nn.Sequential(
+            nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.5), nn.Flatten(),
+            nn.Linear(8, 3),
+        )  # fmt: skip
+        optimizer = optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+        x, labels = tc.randn(4, 1, 6, 6).data, np.array([0, 1, 2, 1])
+        for step in range(50):
+            optimizer.zero_grad()
+            y = tc.checkpoint(model, x) if step % 10 == 0 else model(x)
+            F.cross_entropy(y, labels).backward()
+            optimizer.step()
+        return [np.array(value) for value in model.state_dict().values()]
 
     serial = [train(seed) for seed in range(8)]
     results = {}
@@ -315,4 +331,5 @@ def test_eight_threads_train_their_own_models_to_the_serial_bits():
     for t in threads:
         t.join()
     for seed in range(8):
-        np.testing.assert_array_equal(results[seed], serial[seed])
+        for a, b in zip(results[seed], serial[seed], strict=True):
+            np.testing.assert_array_equal(a, b)

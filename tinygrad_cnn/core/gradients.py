@@ -17,7 +17,7 @@ from tinygrad_cnn.errors import ShapeError, TapeError
 if TYPE_CHECKING:
     from tinygrad_cnn.core.tensor import Tensor
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # adding up recorded gradients runs operations, and so observers
 
 
 def backward(
