@@ -136,7 +136,8 @@ class Meter:
 
     def _leaving(self, path: str) -> Any:
         def hook(module: Any, args: Any, output: Any) -> None:
-            self._current.exits[path] += 1
+            if tape.is_grad_enabled():  # a validation between two steps is no part of either
+                self._current.exits[path] += 1
 
         return hook
 
