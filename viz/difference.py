@@ -23,7 +23,7 @@ LARGEST = 3.0  # decades, where colour and width end
 def draw(difference: Difference, theme: Theme) -> Drawing:
     """The DOT graph of a comparison."""
     graph = graphviz.Digraph(name=plain(difference.title))
-    graph.attr("graph", fontname=FONT, bgcolor=theme.page, pad="0.25", nodesep="0.4", ranksep="0.45",
+    graph.attr("graph", fontname=FONT, bgcolor=theme.page, pad="0.25", nodesep="0.4", ranksep="0.55",
                outputorder="edgesfirst")  # fmt: skip
     graph.attr("node", shape="plain", fontname=FONT, fontsize="10")
     with graph.subgraph(name="cluster_page") as page:
@@ -137,7 +137,7 @@ def _line(shift: float, theme: Theme) -> dict[str, str]:
     words = wording.factor(10**shift) if math.isfinite(shift) else wording.number(shift)
     return {
         "color": change_colour(shift, theme),
-        "penwidth": f"{1.3 + 5 * size:.2f}",
+        "penwidth": f"{1.3 + 3.7 * size:.2f}",
         "style": "dashed" if shift < -0.3 else "solid",
         "arrowtail": "normal",
         "arrowsize": f"{0.55 + 0.4 * size:.2f}",

@@ -103,7 +103,7 @@ class Figure(Picture):
         """The level that is drawn, "module" or "op"."""
         if self.options.level != "auto":
             return self.options.level
-        return "module" if any(node.path or node.inside for node in self.trace.nodes) else "op"
+        return "module" if any(node.path for node in self.trace.nodes) else "op"
 
     # -- formats --
 

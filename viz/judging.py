@@ -39,12 +39,12 @@ class Finding:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.kind:<10} {self.where}: {self.message}"
+        return f"{self.where} ({self.kind}): {self.message}."
 
     @property
     def sentence(self) -> str:
         """The finding and what to do about it, as sentences."""
-        return f"{self.where} ({self.kind}): {self.message}. {_ADVICE[self.kind]}."
+        return f"{self} {_ADVICE[self.kind]}."
 
 
 _ADVICE = {
@@ -75,7 +75,10 @@ class Report(list[Finding]):
     def __str__(self) -> str:
         layers = f"{self.judged} layer{'s' if self.judged != 1 else ''} judged"
         lines = [f"Not judged: {self.gap}."] if self.gap else []
-        lines += [finding.sentence for finding in self]
+        told: set[str] = set()
+        for finding in self:  # the advice once for each kind
+            lines.append(str(finding) if finding.kind in told else finding.sentence)
+            told.add(finding.kind)
         if not lines:
             lines = [f"Nothing is wrong: {layers}."]
         return "\n".join(lines)
@@ -171,6 +174,8 @@ def _bad(magnitude: Magnitude | None) -> bool:
 
 def _mark_nonfinite(card: Card, first_forward: bool, first_backward: bool) -> None:
     """The cause before the effect: weights that are not finite, else the output, else the gradient."""
+    if card.kind == "input" and not _bad(_forward_worst(card)):
+        return  # where the gradient ends up
     seen = {
         "weights": _worst(p.weight for p in card.parameters),
         "output": _worst(node.out for node in card.nodes),
@@ -205,7 +210,8 @@ def _mark_gain(card: Card) -> None:
 class _Way:
     """What a gradient has passed on its way from the model's output to a card."""
 
-    usual: float = 0.0  # decades that it gains or loses by design
+    lost: float = 0.0  # decades that means take away by design
+    gained: float = 0.0  # decades that normalisations add, which undo the small scale before them
     layers: int = 0  # with weights
     shrinks: Card | None = None  # the nearest card that does
     explodes: Card | None = None
@@ -219,7 +225,8 @@ def _mark_distant(diagram: Diagram) -> None:
     for link in sorted(diagram.links, key=lambda link: -diagram.card(link.target).rank):
         way = _further(ways.get(link.target, _Way()), diagram.card(link.target))
         known = ways.setdefault(link.source, way)
-        known.usual, known.layers = max(known.usual, way.usual), max(known.layers, way.layers)
+        known.lost, known.layers = min(known.lost, way.lost), max(known.layers, way.layers)
+        known.gained = max(known.gained, way.gained)
         known.shrinks, known.explodes = way.shrinks or known.shrinks, way.explodes or known.explodes
         known.dead, known.chance = way.dead or known.dead, way.chance or known.chance
     for card in diagram.cards:
@@ -233,9 +240,11 @@ def _further(way: _Way, card: Card) -> _Way:
     if not card.judged:
         return replace(way)
     kinds = {mark.kind for mark in card.marks if not mark.victim}
-    by_design = card.neutral if card.family == "normalization" else min(card.neutral, 1.0)
+    by_design = math.log10(card.neutral)
+    undone = card.family == "normalization"
     return _Way(
-        way.usual + math.log10(by_design),
+        way.lost + (0.0 if undone else min(by_design, 0.0)),
+        way.gained + (max(by_design, 0.0) if undone else 0.0),
         way.layers + bool(card.parameters),
         card if "shrinks" in kinds or _is_dead_end(card) else way.shrinks,
         card if "exploding" in kinds else way.explodes,
@@ -246,12 +255,10 @@ def _further(way: _Way, card: Card) -> _Way:
 
 def _distant(f: float, way: _Way) -> Mark | None:
     """The mark of a layer with weights, f decades from the model's output."""
-    unusual = f - way.usual
-    a_layer = 10 ** (unusual / max(way.layers, 1))
     if f == -math.inf and way.chance and not way.shrinks:
         return None
-    faded = unusual < (VANISHED if way.shrinks else SQUASHED if a_layer < 0.2 else FADED)
-    if faded:
+    a_layer = 10 ** ((f - way.lost) / max(way.layers, 1))
+    if f - way.lost < (VANISHED if way.shrinks else SQUASHED if a_layer < 0.2 else FADED):
         by = f"behind the dead channels of {where(way.dead)}" if way.dead else ""
         by = f"shrunk by {where(way.shrinks)} ({factor(way.shrinks.gain)})" if way.shrinks else by
         why = by or f"gradually, {factor(a_layer)} a layer"
@@ -259,7 +266,7 @@ def _distant(f: float, way: _Way) -> Mark | None:
             return Mark("vanishing", "▼ VANISHING to 0", None, f"its gradient is zero, {why}", victim=bool(by))
         message = f"its gradient is {-f:.1f} decades below the model's output, {why}"
         return Mark("vanishing", f"▼ VANISHING −{-f:.1f} decades", f, message, victim=bool(by))
-    if unusual > EXPLODED:
+    if f - way.gained > EXPLODED:
         by = f"grown by {where(way.explodes)} ({factor(way.explodes.gain)})" if way.explodes else ""
         message = f"its gradient is 10^{f:.1f} times the one at the model's output, "
         message += by or f"gradually, {factor(a_layer)} a layer"

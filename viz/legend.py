@@ -20,7 +20,7 @@ _MEANING = {
     "inf": "overflow",
     "exploding": "gain above 10× the usual, or 2 decades above the output",
     "shrinks": "gain below a tenth of the usual: the culprit",
-    "vanishing": "2 decades down behind a culprit, 4 without",
+    "vanishing": "2 decades below the output behind a culprit, 6 without",
     "dead": "most channels never active",
     "no-grad": "no gradient came",
     "unused": "the loss does not depend on it",

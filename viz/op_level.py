@@ -131,7 +131,14 @@ def _backward(diagram: Diagram, card: Card, style: Style) -> str:
             + text(f"   ‖∂L‖ {wording.number(card.out.flow if card.out else None)}", theme.muted, 9)
         ]
         return _framed(
-            rows, BACKWARD, theme.backward_edge, theme.backward_card, card, theme, above="", below=_sum(diagram, card)
+            rows,
+            BACKWARD,
+            theme.backward_edge,
+            theme.backward_card,
+            card,
+            theme,
+            above="",
+            below=_below(diagram, card, style),
         )
     title = text(f"{card.name}.backward", theme.backward, 11, bold=True, room=BACKWARD - 100)
     if card.gain is not None and card.judged:
@@ -143,16 +150,31 @@ def _backward(diagram: Diagram, card: Card, style: Style) -> str:
         rows.append(text(rule, theme.ink, 9, room=BACKWARD - 14))
     if "thumbs" in style.show and len(card.nodes) == 1:
         rows += _crops(card.last.crops.get("backward", []), theme, BACKWARD - 16)
-    above = "   ".join(dict.fromkeys(_arriving(diagram, link, style) for link in links))
+    named = links if len(links) == 1 else [link for link in links if link.grad and _fans_out(diagram, link)]
+    above = "   ".join(dict.fromkeys(_arriving(diagram, link, style) for link in named[:2]))
     return _framed(
-        rows, BACKWARD, theme.backward_edge, theme.backward_card, card, theme, above=above, below=_sum(diagram, card)
+        rows,
+        BACKWARD,
+        theme.backward_edge,
+        theme.backward_card,
+        card,
+        theme,
+        above=above,
+        below=_below(diagram, card, style),
     )
 
 
-def _sum(diagram: Diagram, card: Card) -> str:
+def _below(diagram: Diagram, card: Card, style: Style) -> str:
     """Where the output fans out, the gradients that come back are added up: beginners miss that."""
     links = [link for link in diagram.links if link.source == card.id and link.grad is not None]
-    return f"Σ of {len(links)}: ‖∂L‖ {wording.number(card.out.flow)}" if len(links) > 1 and card.out is not None else ""
+    if len(links) > 1 and card.out is not None:
+        return f"Σ of {len(links)}: ‖∂L‖ {wording.number(card.out.flow)}"
+    joined = links and sum(1 for link in diagram.links if link.target == links[0].target) > 1
+    return _arriving(diagram, links[0], style) if joined and not _fans_out(diagram, links[0]) else ""
+
+
+def _fans_out(diagram: Diagram, link: Link) -> bool:
+    return sum(1 for other in diagram.links if other.source == link.source) > 1
 
 
 def _arriving(diagram: Diagram, link: Link, style: Style) -> str:

@@ -45,6 +45,7 @@ class Grid:
 
 
 Part = Grid | list[Grid] | str
+_SIGNS = {"add": "+", "sub": "−", "mul": "·", "div": "/"}
 
 
 @dataclass
@@ -71,6 +72,7 @@ def panels_of(call: Call) -> list[Panel]:
         "matmul": _matmul,
         "linear": _linear,
         "dropout": _dropout,
+        **dict.fromkeys(_SIGNS, _elementwise),
     }
     maker = makers.get(call.op)
     return (maker(call) if maker is not None else []) or _any_operation(call)
@@ -104,6 +106,11 @@ def sum_of(pairs: Sequence[tuple[float, float]], total: float, what: str, rest: 
     return f"{what} = {words} = {number(total, 3)}".replace("-", "−") if words else f"{what} = 0, from zeros alone"
 
 
+def _settled(value: float) -> float:
+    """Zero where nothing but rounding is left."""
+    return 0.0 if abs(value) < 1e-12 else value
+
+
 def _bracketed(value: float) -> str:
     return f"({number(value, 3)})" if value < 0 else number(value, 3)
 
@@ -125,6 +132,28 @@ def _any_operation(call: Call) -> list[Panel]:
         for name, g in call.grads.items()
     ]
     return [forward, *backward]
+
+
+def _elementwise(call: Call) -> list[Panel]:
+    """a + b and its like: the gradient of what was broadcast is summed over the copies."""
+    sign, (a, b) = _SIGNS[call.op], call.inputs.values()
+    dy: Part = grid(upstream(call), call.dy)
+    ways: dict[str, tuple[list[Part], list[Part]]] = {
+        "add": ([], []),
+        "sub": ([], ["· (−1)"]),
+        "mul": (["·", grid("b", b)], ["·", grid("a", a)]),
+        "div": (["/", grid("b", b)], ["· (−y) /", grid("b", b)]),
+    }
+    panels = [Panel("forward", f"y = a {sign} b", [grid("a", a), sign, grid("b", b), "=", grid("y", call.y)])]
+    rules = rule_of(call.op).replace(", a copy to each", "").split("   ")
+    for (name, g), rule, way in zip(call.grads.items(), rules, ways[call.op], strict=False):
+        spread = g.shape != call.y.shape
+        formula = f"{rule}, summed over the copies" if spread else rule
+        note = f"{name} was broadcast from {shape_of(g.shape)} to {shape_of(call.y.shape)}" if spread else ""
+        panels.append(
+            Panel(f"backward to {name}", formula, [dy, *way, "Σ =" if spread else "=", grid(f"∂{name}", g)], note)
+        )
+    return panels
 
 
 def _relu(call: Call) -> list[Panel]:
@@ -243,12 +272,13 @@ def _batch_norm(call: Call) -> list[Panel]:
     z, y, dy, dx = (np.asarray(a)[:, 0].reshape(len(x), -1) for a in (x, call.y, call.dy, call.grads["x"]))
     mean, std = float(z.mean()), math.sqrt(float(z.var()) + eps)
     hat = (z - mean) / std
-    dbeta, dgamma = float(dy.sum()), float((dy * hat).sum())
+    dbeta, dgamma = _settled(float(dy.sum())), _settled(float((dy * hat).sum()))
+    mean_dy, mean_dyhat = dbeta / dy.size, dgamma / dy.size
     extra = f", channel 0 of {x.shape[1]}" if x.shape[1] > 1 else ""
     numbers = f"mean = {number(mean, 3)}, σ = √(var + ε) = {number(std, 3)}"
     scaled = f"γ = {number(gamma, 3)}, β = {number(beta, 3)}"
-    means = f"mean ∂y = {number(dy.mean(), 3)}, mean(∂y x̂) = {number((dy * hat).mean(), 3)}"
-    minus = f"− {_bracketed(float(dy.mean()))} − {_bracketed(float((dy * hat).mean()))} ·"
+    means = f"mean ∂y = {number(mean_dy, 3)}, mean(∂y x̂) = {number(mean_dyhat, 3)}"
+    minus = f"− {_bracketed(mean_dy)} − {_bracketed(mean_dyhat)} ·"
     sums = f"∂β = Σ ∂y = {number(dbeta, 3)}, ∂γ = Σ ∂y x̂ = {number(dgamma, 3)}"
     return [
         Panel("forward", f"x̂ = (x − mean) / σ,  y = γ x̂ + β{extra}",

@@ -182,7 +182,7 @@ def test_findings_are_sorted_by_severity_and_print_as_a_line() -> None:
     found = viz.Figure(trace).report()
     order = [KINDS.index(f.kind) for f in found]
     assert order == sorted(order)
-    assert str(found[0]).startswith("shrinks    layer1: ")
+    assert str(found[0]).startswith("layer1 (shrinks): ")
 
 
 # ---- real models -------------------------------------------------------------------------------------------------
