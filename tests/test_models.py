@@ -87,20 +87,6 @@ def test_cnn_reads_its_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: models.cnn("8 P 16"), "got 'P'"),
-        (lambda: models.cnn("8 M 0"), "got '0'"),
-        (lambda: models.cnn("8 M 8 M 8 M 8 M", image_size=8), "4 pools leave no pixel of an image of 8 x 8"),
-        (lambda: models.mlp([10]), r"at least the inputs and the outputs, got \[10\]"),
-    ],
-)
-def test_mistakes(make: Callable[[], Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        make()
-
-
-@pytest.mark.parametrize(
     "make", [lambda: models.cnn("8 M 16 M", 3, 8, 4), lambda: models.mlp([192, 32, 4]), lambda: models.resnet8(4)]
 )
 def test_a_batch_can_be_learnt_by_heart(make: Callable[[], Any]) -> None:
@@ -113,3 +99,27 @@ def test_a_batch_can_be_learnt_by_heart(make: Callable[[], Any]) -> None:
         F.cross_entropy(model(x), labels).backward()
         optimizer.step()
     assert (model(x).data.argmax(1) == labels).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: models.lenet5(0), ValueError, "lenet5: num_classes must be an integer of at least 1, got 0"),
+        (lambda: models.lenet5(in_channels=True), TypeError, "lenet5: in_channels must be an integer"),
+        (lambda: models.vgg_small("10"), TypeError, "vgg_small: num_classes"),
+        (lambda: models.convnet_preview(-1), ValueError, "convnet_preview: num_classes"),
+        (lambda: models.resnet8(2.5), TypeError, "resnet8: num_classes"),
+        (lambda: models.resnet20(0), ValueError, "resnet20: num_classes"),
+        (lambda: models.mlp(10), ValueError, "mlp: sizes must be a list"),
+        (lambda: models.mlp([10]), ValueError, "mlp: sizes must be a list of at least"),
+        (lambda: models.mlp([10, 0]), ValueError, r"mlp: sizes\[1\] must be an integer of at least 1, got 0"),
+        (lambda: models.cnn(32), TypeError, "cnn: layers must be a string"),
+        (lambda: models.cnn("8 N"), ValueError, "cnn: layers are widths and M for a pool, .* got 'N'"),
+        (lambda: models.cnn("8 M", image_size=(8, 8, 8)), ValueError, "cnn: image_size must be an int or 2 of them"),
+        (lambda: models.cnn("8 M M", image_size=2), ValueError, "cnn: 2 pools leave no pixel of an image of 2 x 2"),
+        (lambda: models.cnn("8 M", in_channels=0), ValueError, "cnn: in_channels"),
+    ],
+)
+def test_mistakes(make: Callable[[], Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=f"^{message}"):
+        make()

@@ -185,6 +185,12 @@ def test_endings(tmp_path: Path) -> None:
         tc.load(tmp_path / "none.npz")
 
 
+def test_a_missing_directory_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no such directory to write into; make it first") as caught:
+        tc.save(STATE, tmp_path / "runs" / "net.npz")
+    assert caught.value.filename == str(tmp_path / "runs")
+
+
 # --- saving under faults ----------------------------------------------------------------------------------
 
 

@@ -189,9 +189,11 @@ def test_printing() -> None:
     ("model", "shape", "error"),
     [
         (lambda x: x, (1,), TypeError),
-        (nn.ReLU(), (), ValueError),
+        (nn.ReLU(), (), TypeError),
+        (nn.Linear(28, 2), 28, TypeError),
+        (nn.ReLU(), None, TypeError),
         (nn.ReLU(), (3, -1), ValueError),
-        (nn.ReLU(), ("3",), ValueError),
+        (nn.ReLU(), ("3",), TypeError),
     ],
 )
 def test_mistakes(model: Any, shape: Any, error: type[Exception]) -> None:

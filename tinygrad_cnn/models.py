@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tinygrad_cnn import nn
+from tinygrad_cnn.checks import integer
 from tinygrad_cnn.core.tensor import Tensor
+from tinygrad_cnn.operations.geometry import per_axis
 
 
 def lenet5(num_classes: int = 10, in_channels: int = 1) -> nn.Sequential:
@@ -16,6 +18,7 @@ def lenet5(num_classes: int = 10, in_channels: int = 1) -> nn.Sequential:
     >>> sum(p.size for p in lenet5().parameters())
     61706
     """
+    _check_counts("lenet5", num_classes=num_classes, in_channels=in_channels)
     return nn.Sequential(
         {
             "conv1": nn.Conv2d(in_channels, 6, 5, padding=2), "relu1": nn.ReLU(), "pool1": nn.MaxPool2d(2),
@@ -36,6 +39,7 @@ def vgg_small(num_classes: int = 10) -> nn.Sequential:
     >>> sum(p.size for p in vgg_small().parameters())
     1116970
     """
+    _check_counts("vgg_small", num_classes=num_classes)
     return cnn("32 32 M 64 64 M 256", in_channels=3, image_size=32, num_classes=num_classes)
 
 
@@ -47,6 +51,7 @@ def convnet_preview(num_classes: int = 10) -> nn.Sequential:
     >>> sum(p.size for p in convnet_preview().parameters())
     6440
     """
+    _check_counts("convnet_preview", num_classes=num_classes)
     layers = dict(_features(["10", "10", "M"] * 3, in_channels=3))
     return nn.Sequential({**layers, "flatten": nn.Flatten(), "fc": nn.Linear(160, num_classes)})
 
@@ -62,8 +67,9 @@ def mlp(sizes: Sequence[int]) -> nn.Sequential:
       (fc2): Linear(in_features=100, out_features=10, bias=True)
     )
     """
-    if len(sizes) < 2:
-        raise ValueError(f"mlp: sizes must name at least the inputs and the outputs, got {list(sizes)}")
+    if not isinstance(sizes, list | tuple) or len(sizes) < 2:
+        raise ValueError(f"mlp: sizes must be a list of at least the inputs and the outputs, got {sizes!r}")
+    _check_counts("mlp", **{f"sizes[{i}]": n for i, n in enumerate(sizes)})
     return nn.Sequential({"flatten": nn.Flatten(), **dict(_classifier(list(sizes), 0))})
 
 
@@ -90,13 +96,16 @@ def cnn(
       (fc1): Linear(in_features=128, out_features=10, bias=True)
     )
     """
+    if not isinstance(layers, str):
+        raise TypeError(f"cnn: layers must be a string such as '32 32 M 64 64 M 256', got {layers!r}")
+    height, width = per_axis("cnn", "image_size", image_size, 2)
+    _check_counts("cnn", in_channels=in_channels, num_classes=num_classes)
     words = layers.split()
     for word in words:
         if word != "M" and not (word.isdecimal() and int(word) > 0):
             raise ValueError(f"cnn: layers are widths and M for a pool, as in '32 32 M 64 64 M 256'; got {word!r}")
     split = len(words) - words[::-1].index("M") if "M" in words else 0
     features, widths = words[:split], [int(word) for word in words[split:]]
-    height, width = image_size if isinstance(image_size, tuple) else (image_size, image_size)
     pools = features.count("M")
     if min(height, width) >> pools < 1:
         raise ValueError(f"cnn: {pools} pools leave no pixel of an image of {height} x {width}")
@@ -110,6 +119,11 @@ def cnn(
             **dict(_classifier([inputs, *widths, num_classes], len(convolutions))),
         }
     )
+
+
+def _check_counts(model: str, **counts: int) -> None:
+    for name, count in counts.items():
+        integer(model, name, count, least=1)
 
 
 def _features(words: Sequence[str], in_channels: int) -> Iterator[tuple[str, nn.Module]]:
@@ -141,6 +155,7 @@ def resnet8(num_classes: int = 10) -> ResNet:
     >>> sum(p.size for p in resnet8().parameters())
     78042
     """
+    _check_counts("resnet8", num_classes=num_classes)
     return ResNet(blocks=1, num_classes=num_classes)
 
 
@@ -150,6 +165,7 @@ def resnet20(num_classes: int = 10) -> ResNet:
     >>> sum(p.size for p in resnet20().parameters())
     272474
     """
+    _check_counts("resnet20", num_classes=num_classes)
     return ResNet(blocks=3, num_classes=num_classes)
 
 

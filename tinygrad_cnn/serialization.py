@@ -8,6 +8,7 @@ believes nothing that the size of the file does not bear out.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -144,6 +145,8 @@ def _write_npz(file: IO[bytes], arrays: Arrays, tree: list[Any]) -> None:
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     target = os.path.realpath(path)  # a link stays a link
     directory, name = os.path.split(target)
+    if not os.path.isdir(directory):
+        raise FileNotFoundError(errno.ENOENT, "there is no such directory to write into; make it first", directory)
     temporary = os.path.join(directory, f".{name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinygrad_cnn.checks import integer
 from tinygrad_cnn.core import tape
 from tinygrad_cnn.core.tensor import Tensor, get_default_dtype
 from tinygrad_cnn.nn import Module
@@ -92,9 +93,12 @@ def summary(model: Module, input_shape: Sequence[int]) -> Summary:
     """
     if not isinstance(model, Module):
         raise TypeError(f"summary: expected a Module, got {type(model).__name__}")
-    shape = tuple(input_shape)
-    if not shape or not all(isinstance(n, int | np.integer) and n > 0 for n in shape):
-        raise ValueError(f"summary: input_shape must be positive lengths without the batch axis, got {input_shape!r}")
+    if not isinstance(input_shape, list | tuple) or not input_shape:
+        raise TypeError(
+            f"summary: input_shape must be a tuple of lengths without the batch axis, such as (1, 28, 28), got "
+            f"{input_shape!r}"
+        )
+    shape = tuple(integer("summary", "input_shape", n, least=1) for n in input_shape)
     floating = (p.dtype for p in model.parameters() if p.dtype.kind == "f")
     x = np.zeros((1, *shape), next(floating, get_default_dtype()))
     try:

@@ -58,9 +58,9 @@ def test_bilinear_matrix_is_align_corners_false() -> None:
 
 
 def test_digits_errors(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match='"train" or "test", got \'val\''):
+    with pytest.raises(ValueError, match="digits: split must be one of 'train', 'test', got 'val'"):
         data.digits("val")
-    with pytest.raises(ValueError, match="at least 1, got 0"):
+    with pytest.raises(ValueError, match="digits: size must be an integer of at least 1, got 0"):
         data.digits("test", size=0)
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(ImportError, match=r'data.digits needs scikit-learn: pip install "tinygrad_cnn\[data\]"'):
@@ -175,10 +175,47 @@ def test_loader_takes_any_sequence_of_pairs() -> None:
     assert (batches[1][0][:, 0, 0, 0] == [1, 1.5]).all()
 
 
-@pytest.mark.parametrize("batch_size", [0, -1, 2.5])
-def test_loader_refuses_a_batch_size(numbered: data.TensorDataset, batch_size: float) -> None:
-    with pytest.raises(ValueError, match=f"positive integer, got {batch_size}"):
-        data.DataLoader(numbered, batch_size)
+def test_loader_gives_the_generator_to_those_who_ask(numbered: data.TensorDataset) -> None:
+    for transform in (
+        lambda images: -images,
+        lambda images, scale=-1: scale * images,
+        lambda images, rng: -images,
+        lambda images, rng=None: images * (1 if rng is None else -1),
+        np.negative,
+        transforms.Compose([lambda images: 2 * images, lambda images, rng: images / -2]),
+    ):
+        images, labels = next(iter(data.DataLoader(numbered, 4, transform=transform)))
+        assert (images[:, 0, 0, 0] == -labels).all()
+
+
+def test_loader_takes_items_that_are_arrays() -> None:
+    batches = list(data.DataLoader([np.full((1, 2, 2), float(i)) for i in range(3)], 2))
+    assert [len(batch) for batch in batches] == [1, 1]
+    assert batches[0][0].shape == (2, 1, 2, 2)
+
+
+def test_loader_names_the_item_of_another_shape() -> None:
+    pairs = [(np.zeros((1, 2, 2)), 0), (np.zeros((1, 2, 3)), 1)]
+    with pytest.raises(tc.ShapeError, match=r"DataLoader: item 1 has arrays of shapes .*\(1, 2, 3\).* item 0 of"):
+        next(iter(data.DataLoader(pairs, 2)))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"batch_size": 0}, ValueError, "batch_size must be an integer of at least 1, got 0"),
+        ({"batch_size": -1}, ValueError, "batch_size must be an integer of at least 1, got -1"),
+        ({"batch_size": 2.5}, TypeError, "batch_size must be an integer of at least 1, got 2.5"),
+        ({"dataset": 7}, TypeError, r"dataset must have a length and items .* data\.TensorDataset"),
+        ({"shuffle": "yes"}, TypeError, "shuffle must be True or False, got 'yes'"),
+        ({"seed": -1}, ValueError, "seed must be an integer of at least 0, got -1"),
+        ({"drop_last": None}, TypeError, "drop_last must be True or False, got None"),
+        ({"transform": 3}, TypeError, r"transform must be a function of \(images, rng\) or images, got 3"),
+    ],
+)
+def test_loader_checks_at_construction(numbered: data.TensorDataset, options, error, message) -> None:
+    with pytest.raises(error, match=f"^DataLoader: {message}"):
+        data.DataLoader(**{"dataset": numbered, "batch_size": 4, **options})
 
 
 # --- transforms -------------------------------------------------------------------------------------------
@@ -238,8 +275,16 @@ def test_normalize_per_channel() -> None:
         lambda: transforms.RandomCrop(0),
         lambda: transforms.RandomHorizontalFlip(1.5),
         lambda: transforms.Normalize(0, 0),
+        lambda: transforms.Normalize([0, "x"], 1),
+        lambda: transforms.Compose(transforms.RandomShift(1)),
+        lambda: transforms.Compose([3]),
     ],
 )
 def test_transforms_refuse_bad_values(make) -> None:
-    with pytest.raises(ValueError, match=r": .* got "):
+    with pytest.raises((TypeError, ValueError), match=r": .* got "):
         make()
+
+
+def test_normalize_counts_the_channels() -> None:
+    with pytest.raises(tc.ShapeError, match="Normalize: mean has 3 numbers for images of 1 channels"):
+        transforms.Normalize([0.1, 0.2, 0.3], 1)(np.zeros((2, 1, 4, 4), np.float32))

@@ -54,7 +54,7 @@ def test_missing_files_say_where_they_belong(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no images such as"):
         data.ImageFolder(tmp_path)
     for dataset in (data.MNIST, data.CIFAR10):
-        with pytest.raises(ValueError, match='"train" or "test", got \'val\''):
+        with pytest.raises(ValueError, match="split must be one of 'train', 'test', got 'val'"):
             dataset(tmp_path, "val")
 
 
@@ -164,3 +164,10 @@ def test_image_folder(tmp_path: Path) -> None:
     assert (np.round(images[:, 0, 0, 0] * 255) == [0, 1, 100, 101]).all()
     assert labels.tolist() == [0, 0, 1, 1]
     assert data.ImageFolder(tmp_path, size=8)[3][0].shape == (3, 8, 8)
+
+
+def test_image_folder_mistakes(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"ImageFolder: there is no folder .*nowhere"):
+        data.ImageFolder(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="ImageFolder: size must be an integer of at least 1, got 0"):
+        data.ImageFolder(tmp_path, size=0)

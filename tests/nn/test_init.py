@@ -78,18 +78,31 @@ def test_fans_and_gains() -> None:
     assert init.fans(tc.zeros(7, 5)) == (5, 7)
     assert init.calculate_gain("relu") ** 2 == pytest.approx(2)
     assert init.calculate_gain("leaky_relu", 2) ** 2 == pytest.approx(2 / 5)
-    with pytest.raises(tc.ShapeError, match=r"at least 2 axes"):
-        init.xavier_normal_(tc.zeros(3))
-    with pytest.raises(ValueError, match="nonlinearity must be one of 'linear', .* got 'swish'"):
-        init.calculate_gain("swish")
-    with pytest.raises(ValueError, match="mode must be 'fan_in' or 'fan_out', got 'fan'"):
-        init.kaiming_normal_(tc.zeros(2, 2), mode="fan")
-    with pytest.raises(tc.ShapeError):
-        init.eye_(tc.zeros(2))
-    with pytest.raises(tc.ShapeError):
-        init.dirac_(tc.zeros(3, 3, 3), groups=2)
-    with pytest.raises(tc.ShapeError):
-        init.orthogonal_(tc.zeros(3))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: init.xavier_normal_(tc.zeros(3)), tc.ShapeError, r"xavier_normal_: tensor must be a weight .* \(3,\)"),
+        (lambda: init.kaiming_uniform_(tc.zeros(3)), tc.ShapeError, "kaiming_uniform_: .* for a bias use zeros_"),
+        (lambda: init.xavier_uniform_(np.zeros((2, 2))), TypeError, "xavier_uniform_: tensor must be a Tensor"),
+        (lambda: init.zeros_(None), TypeError, "zeros_: tensor must be a Tensor to fill in place, got NoneType"),
+        (lambda: init.calculate_gain("swish"), ValueError, "nonlinearity must be one of 'linear', .* got 'swish'"),
+        (lambda: init.kaiming_normal_(tc.zeros(2, 2), mode="fan"), ValueError, "kaiming_normal_: mode must be one of"),
+        (lambda: init.kaiming_normal_(tc.zeros(2, 2), a=None), TypeError, "kaiming_normal_: a must be a number"),
+        (lambda: init.uniform_(tc.zeros(2), 1.0, 0.0), ValueError, r"uniform_: b must be a number in \[1.0, inf\)"),
+        (lambda: init.normal_(tc.zeros(2), std=-1), ValueError, "normal_: std must be a number of at least 0, got -1"),
+        (lambda: init.trunc_normal_(tc.zeros(2), std=0), ValueError, "trunc_normal_: "),
+        (lambda: init.constant_(tc.zeros(2), "x"), TypeError, "constant_: val must be a number, got 'x'"),
+        (lambda: init.eye_(tc.zeros(2)), tc.ShapeError, "eye_: needs a matrix"),
+        (lambda: init.dirac_(tc.zeros(3, 3, 3), groups=2), tc.ShapeError, "dirac_: needs a weight"),
+        (lambda: init.dirac_(tc.zeros(3, 3, 3), groups=0), ValueError, "dirac_: groups must be an integer"),
+        (lambda: init.orthogonal_(tc.zeros(3)), tc.ShapeError, "orthogonal_: needs at least 2 axes"),
+    ],
+)  # fmt: skip
+def test_mistakes(call, error, message) -> None:
+    with pytest.raises(error, match=message):
+        call()
 
 
 def test_filling_is_noticed_by_the_tape() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinygrad_cnn.checks import choice, integer
 from tinygrad_cnn.data.datasets import TensorDataset
 from tinygrad_cnn.errors import import_extra
 
@@ -20,10 +21,8 @@ def digits(split: str, size: int = 8) -> TensorDataset:
     >>> test.tensors[0].shape, len(test)
     ((360, 1, 28, 28), 360)
     """
-    if split not in ("train", "test"):
-        raise ValueError(f'data.digits: split must be "train" or "test", got {split!r}')
-    if size < 1:
-        raise ValueError(f"data.digits: size must be at least 1, got {size}")
+    choice("digits", "split", split, ("train", "test"))
+    integer("digits", "size", size, least=1)
     bundled = import_extra("sklearn.datasets", "data", "data.digits").load_digits()
     model_selection = import_extra("sklearn.model_selection", "data", "data.digits")
     parts = model_selection.train_test_split(

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tinygrad_cnn.checks import choice, integer
 from tinygrad_cnn.data.datasets import TensorDataset
 from tinygrad_cnn.errors import import_extra
 from tinygrad_cnn.serialization import write_atomically
@@ -117,7 +118,9 @@ class ImageFolder:
     endings = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 
     def __init__(self, root: Root, *, size: int | None = None) -> None:
-        self.size = size
+        self.size = None if size is None else integer("ImageFolder", "size", size, least=1)
+        if not Path(root).is_dir():
+            raise FileNotFoundError(f"ImageFolder: there is no folder {os.fspath(root)!r}")
         self._images = import_extra("PIL.Image", "data", "data.ImageFolder")
         folders = sorted(path for path in Path(root).iterdir() if path.is_dir())
         self.classes = [folder.name for folder in folders]
@@ -146,9 +149,7 @@ class ImageFolder:
 
 
 def _choose(name: str, split: str, **parts: Any) -> Any:
-    if split not in parts:
-        raise ValueError(f'data.{name}: split must be "train" or "test", got {split!r}')
-    return parts[split]
+    return parts[choice(name, "split", split, tuple(parts))]
 
 
 def _not_found(name: str, file: str, folders: list[Path]) -> str:

@@ -1,17 +1,46 @@
 """Transforms: a batch of images (N, C, H, W) and a random generator in, float32 images out.
 
-A function of one's own, `lambda images, rng: ...`, serves as well.
+A function of one's own, `lambda images, rng: ...` or `lambda images: ...`, serves as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from tinygrad_cnn.checks import integer, number
 from tinygrad_cnn.data.datasets import channels_last
+from tinygrad_cnn.errors import ShapeError
+from tinygrad_cnn.operations.geometry import per_axis
 
 __all__ = ["Compose", "Normalize", "RandomCrop", "RandomHorizontalFlip", "RandomShift"]
+
+
+def with_generator(transform: Callable[..., np.ndarray]) -> Callable[[np.ndarray, np.random.Generator], np.ndarray]:
+    """The transform as a function of (images, rng), also where it takes the images alone.
+
+    It gets the generator if it needs a second argument, or has one called rng. Raises TypeError for what cannot be
+    called so.
+
+    >>> with_generator(np.negative)(np.ones(2), np.random.default_rng(0))
+    array([-1., -1.])
+    """
+    if not callable(transform):
+        raise TypeError(f"transform must be a function of (images, rng), or of the images alone, got {transform!r}")
+    try:
+        parameters = [p for p in inspect.signature(transform).parameters.values() if p.kind in _POSITIONAL]
+    except ValueError:  # of NumPy's ufuncs nothing is known
+        parameters = []
+    second = parameters[1] if len(parameters) > 1 else None
+    if second is not None and (second.name == "rng" or second.default is second.empty):
+        return transform
+    return lambda images, rng: transform(images)
+
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 class Compose:
@@ -23,7 +52,9 @@ class Compose:
     """
 
     def __init__(self, transforms: Sequence) -> None:
-        self.transforms = list(transforms)
+        if not isinstance(transforms, list | tuple) or not all(map(callable, transforms)):
+            raise TypeError(f"Compose: transforms must be a list of functions of (images, rng), got {transforms!r}")
+        self.transforms = [with_generator(transform) for transform in transforms]
 
     def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         for transform in self.transforms:
@@ -38,13 +69,23 @@ class Normalize:
     """
 
     def __init__(self, mean: float | Sequence[float], std: float | Sequence[float]) -> None:
-        self.mean = np.asarray(mean, np.float32).reshape(-1, 1, 1)
-        self.std = np.asarray(std, np.float32).reshape(-1, 1, 1)
-        if not (self.std > 0).all():
-            raise ValueError(f"Normalize: std must be positive, got {std}")
+        self.mean = _per_channel("mean", mean)
+        self.std = _per_channel("std", std, above=0)
 
     def __call__(self, images: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+        for what, given in (("mean", self.mean), ("std", self.std)):
+            if len(given) not in (1, images.shape[1]):
+                raise ShapeError(
+                    f"Normalize: {what} has {len(given)} numbers for images of {images.shape[1]} channels "
+                    f"(images.shape = {images.shape})"
+                )
         return (images - self.mean) / self.std
+
+
+def _per_channel(what: str, given: float | Sequence[float], above: float | None = None) -> np.ndarray:
+    numbers = given if isinstance(given, list | tuple | np.ndarray) else [given]
+    checked = [number("Normalize", what, n, above=above, below=math.inf) for n in numbers]
+    return np.array(checked, np.float32).reshape(-1, 1, 1)
 
 
 class RandomCrop:
@@ -54,10 +95,8 @@ class RandomCrop:
     """
 
     def __init__(self, size: int | tuple[int, int], padding: int = 0) -> None:
-        self.size = (size, size) if isinstance(size, int) else tuple(size)
-        self.padding = padding
-        if padding < 0 or min(self.size) < 1:
-            raise ValueError(f"RandomCrop: size must be positive and padding not negative, got {size} and {padding}")
+        self.size = per_axis("RandomCrop", "size", size, 2)
+        self.padding = integer("RandomCrop", "padding", padding, least=0)
 
     def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         p, (height, width) = self.padding, self.size
@@ -79,9 +118,7 @@ class RandomShift:
     """
 
     def __init__(self, pixels: int) -> None:
-        if pixels < 0:
-            raise ValueError(f"RandomShift: pixels must not be negative, got {pixels}")
-        self.pixels = pixels
+        self.pixels = integer("RandomShift", "pixels", pixels, least=0)
 
     def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return RandomCrop(images.shape[2:], padding=self.pixels)(images, rng)
@@ -91,9 +128,7 @@ class RandomHorizontalFlip:
     """Mirrors each image left to right with probability `p`."""
 
     def __init__(self, p: float = 0.5) -> None:
-        if not 0 <= p <= 1:
-            raise ValueError(f"RandomHorizontalFlip: p must lie in [0, 1], got {p}")
-        self.p = p
+        self.p = number("RandomHorizontalFlip", "p", p, least=0, most=1)
 
     def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         flip = rng.random(len(images)) < self.p
