@@ -82,9 +82,7 @@ def _of_gradient(op: Op, position: int, where: str) -> Iterator[Mutant]:
         for bug, body in ARRAYS.items():
             if "saved" in bug and not asked & {"y", *op.inputs, *op.aux} - {"layout"}:
                 continue
-            yield make(
-                f"{where}: {bug}", "side effect", vjp=op.vjp, fast=rewriting.with_fast_rule(op, position, body())
-            )
+            yield _with_a_state(op, f"{where}: {bug}", "side effect", partial(_fast_rule, op, position, body))
         yield make(f"{where}: only the recorded one scaled by 1.01", "two forms", fast=_fast(op),
                    vjp=rewriting.with_gradient(op, position, GRADIENTS["scaled by 1.01"]))  # fmt: skip
         yield make(f"{where}: only the unrecorded one scaled by 1.01", "two forms", vjp=op.vjp,
@@ -96,7 +94,7 @@ def _of_record(op: Op) -> Iterator[Mutant]:
     for bug, body in FORWARDS.items():
         if not op.differentiable and bug in FLOATING:
             continue
-        yield make(f"output: {bug}", "forward", forward=rewriting.with_forward(op, body()))
+        yield _with_a_state(op, f"output: {bug}", "forward", partial(_forward, op, body))
     if op.differentiable and not FLAT & {op.name}:
         yield Mutant(op.name, "a second gradient overwrites the first", "tape",
                      partial(walking.walking, walking.last), SEEN["a second gradient overwrites the first"])  # fmt: skip
@@ -114,6 +112,20 @@ def _of_record(op: Op) -> Iterator[Mutant]:
 def _mutant(op: Op, bug: str, family: str, **parts: Any) -> Mutant:
     seen = SEEN.get(bug.rpartition(": ")[2], "")
     return Mutant(op.name, bug, family, partial(patched, op.name, **parts), seen)
+
+
+def _with_a_state(op: Op, bug: str, family: str, parts: Callable[[], Named]) -> Mutant:
+    """A bug that remembers: its memory is empty each time it is seeded, so that no verdict depends on earlier ones."""
+    seen = SEEN.get(bug.rpartition(": ")[2], "")
+    return Mutant(op.name, bug, family, lambda: patched(op.name, **parts()), seen)
+
+
+def _fast_rule(op: Op, position: int, body: Callable[[], Any]) -> Named:
+    return {"vjp": op.vjp, "fast": rewriting.with_fast_rule(op, position, body())}
+
+
+def _forward(op: Op, body: Callable[[], Any]) -> Named:
+    return {"forward": rewriting.with_forward(op, body())}
 
 
 # ---- wrong gradients: Tensor in, Tensor out ------------------------------------------------------------------------
@@ -231,13 +243,9 @@ def _overwrites_saved() -> Any:
 
 def _overwritten(x: np.ndarray) -> Any:
     """Other values, valid as indices still."""
-    return (
-        ~x
-        if x.dtype == bool
-        else x + x.dtype.type(1)
-        if x.dtype.kind == "f"
-        else np.where(x == 0, np.max(x, initial=0), 0)
-    )
+    if x.dtype == bool:
+        return ~x
+    return x + x.dtype.type(1) if x.dtype.kind == "f" else np.where(x == 0, np.max(x, initial=0), 0)
 
 
 def _buffer_not_zeroed() -> Any:
