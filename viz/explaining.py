@@ -12,6 +12,7 @@ import numpy as np
 from tinygrad_cnn.core import tape
 from viz.explanation import Explanation
 from viz.palette import THEMES
+from viz.undisturbed import same_random_state
 from viz.worked import Call, panels_of
 
 _NUMBERS = ("kernel_size", "output_size")  # what a function needs besides arrays
@@ -69,7 +70,7 @@ def _explained(
     def on_record(node: Any, op: Any, args: tuple[Any, ...], settings: dict[str, Any], out: Any) -> None:
         seen.append((op, args, settings))
 
-    with tape.observe(on_record=on_record):
+    with same_random_state(), tape.observe(on_record=on_record):
         y = function(*tensors.values(), **more, **options)
     upstream = _upstream(name, dy, y)
     leaves = {key: t for key, t in {**tensors, **more}.items() if getattr(t, "requires_grad", False)}

@@ -12,6 +12,7 @@ import numpy as np
 
 from viz import images, lettering
 from viz.palette import LIGHT, rgb
+from viz.undisturbed import evaluating
 from viz.wording import number
 
 CELL = 56  # pixels that a tile's longer side takes at least
@@ -31,11 +32,11 @@ class ImageGrid:
     @property
     def pixels(self) -> np.ndarray:
         """The whole image, uint8 (H, W, 3)."""
-        blocks = [_words(self.title, 2, LIGHT.ink)] if self.title else []
+        blocks = [_words(self.title, LIGHT.ink, bold=True)] if self.title else []
         for caption, tiles in self.rows:
-            blocks += [_words(caption, 1, LIGHT.muted)] if caption else []
+            blocks += [_words(caption, LIGHT.muted)] if caption else []
             cell = max(1, -(-self.cell // max(tiles.shape[1:3])))
-            blocks.append(_on_page(images.strip(tiles, cell=cell, gap=4, columns=self.columns)))
+            blocks += [_on_page(images.strip(tiles, cell=cell, gap=4, columns=self.columns)), _words("", LIGHT.ink)[:4]]
         return _stacked(blocks)
 
     def png(self) -> bytes:
@@ -93,7 +94,8 @@ def show_activations(
     """The output maps of a model's modules for one sample of x (N, C, H, W), a row a module.
 
     `layers`: module paths; None takes every module without children whose output is a batch of maps. Each row has a
-    scale of its own, in cividis from zero, or in PuOr about zero if it has negative values. Nothing is recorded.
+    scale of its own, in cividis from zero, or in PuOr about zero if it has negative values. The model runs once, in
+    evaluation mode and with its hooks; nothing is recorded, and its mode and the random generator are as before.
 
     Raises KeyError for a path that the model has not.
     """
@@ -109,7 +111,7 @@ def show_activations(
     seen: dict[str, np.ndarray] = {}
     handles = [modules[path].register_forward_hook(_keeping(path, seen)) for path in wanted]
     try:
-        with tc.no_grad(), _evaluating(model):
+        with tc.no_grad(), evaluating(model):
             model(x if isinstance(x, tc.Tensor) else tc.tensor(np.asarray(x)))
     finally:
         for handle in handles:
@@ -147,7 +149,7 @@ def maximize_activation(
     seen: dict[str, Any] = {}
     handle = module.register_forward_hook(lambda m, args, output: seen.update(out=output))
     try:
-        with _evaluating(model):
+        with evaluating(model):
             size = tuple(shape) if shape is not None else _input_shape(model)
             image = np.random.default_rng(seed).normal(0, 0.1, (1, *size)).astype(np.float32)
             course = []
@@ -184,22 +186,6 @@ def _keeping(path: str, seen: dict[str, np.ndarray]) -> Any:
             seen[path] = output.data
 
     return hook
-
-
-class _evaluating:
-    """Evaluation mode for the block, and back to each module's own mode after it."""
-
-    def __init__(self, model: Any) -> None:
-        self.modules = [module for _, module in model.named_modules()]
-
-    def __enter__(self) -> None:
-        self.modes = [module.training for module in self.modules]
-        for module in self.modules:
-            module.training = False
-
-    def __exit__(self, *exc: object) -> None:
-        for module, mode in zip(self.modules, self.modes, strict=True):
-            module.training = mode
 
 
 def _input_shape(model: Any) -> tuple[int, ...]:
@@ -245,12 +231,10 @@ def _picture(image: np.ndarray) -> np.ndarray:
     return images.coloured(image[:1], low, high, signed=False)
 
 
-def _words(words: str, scale: int, colour: str) -> np.ndarray:
-    mask = lettering.written(words).repeat(scale, axis=0).repeat(scale, axis=1)
-    block = np.empty((*mask.shape, 3), dtype=np.uint8)
-    block[...] = rgb(LIGHT.page)
-    block[mask] = rgb(colour)
-    return block
+def _words(words: str, colour: str, *, bold: bool = False) -> np.ndarray:
+    """A line of words on the page's colour."""
+    ink = lettering.written(words, bold=bold)[..., None]
+    return (np.array(rgb(LIGHT.page)) * (1 - ink) + np.array(rgb(colour)) * ink).round().astype(np.uint8)
 
 
 def _on_page(strip: np.ndarray) -> np.ndarray:

@@ -90,6 +90,10 @@ def test_images_of_three_channels_are_in_colour() -> None:
 def test_every_character_of_the_face_is_different() -> None:
     glyphs = {lettering.written(c).tobytes() for c in lettering.CHARACTERS}
     assert len(glyphs) >= len(lettering.CHARACTERS) - 2  # the minus sign and the hyphen may coincide
-    assert lettering.written("ab").shape == (12, 12)
-    assert lettering.written("").shape == (12, 0)
+    narrow, wide = lettering.written("iiii"), lettering.written("WWWW")
+    assert narrow.shape[0] == wide.shape[0] == lettering.HEIGHT
+    assert 2 * narrow.shape[1] < wide.shape[1]
+    assert 0 <= wide.min() < wide.max() <= 1
+    assert lettering.written("WWWW", bold=True).sum() > wide.sum()
+    assert lettering.written("").shape == (lettering.HEIGHT, 0)
     assert np.array_equal(lettering.written("\N{GREEK SMALL LETTER OMEGA}"), lettering.written("?"))
