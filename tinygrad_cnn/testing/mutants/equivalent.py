@@ -16,22 +16,23 @@ _SELECTING = {
     "clip": "x",
     "gather_winners": "x",
     "hardtanh": "x",
+    "l1_loss": "input target",
     "leaky_relu": "x",
     "max_unpool2d": "x",
-    "maximum": "ab",
-    "minimum": "ab",
+    "maximum": "a b",
+    "minimum": "a b",
     "relu": "x",
     "relu6": "x",
     "remainder": "b",
     "scatter_winners": "x",
-    "where": "ab",
+    "where": "a b",
 }
 
 EQUIVALENT: dict[str, str] = {
     **{
         f"{op}: gradient of {name}: what was saved is a constant": _SELECTS
         for op, names in _SELECTING.items()
-        for name in names
+        for name in names.split()
     },
     "max: gradient of x: reads what was saved in the order of its memory": _OWN,
     "min: gradient of x: reads what was saved in the order of its memory": _OWN,

@@ -321,7 +321,7 @@ def _overwriting() -> Any:
         found = forward(*inputs, **options)
         for x in inputs:
             if isinstance(x, np.ndarray) and x.dtype.kind == "f" and x.flags.writeable:
-                x += 1
+                x *= 0.5
                 break
         return found
 
