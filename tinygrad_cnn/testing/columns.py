@@ -6,7 +6,17 @@ import numpy as np
 
 from tinygrad_cnn.testing import hints
 from tinygrad_cnn.testing.comparison import JUMP, Comparison
-from tinygrad_cnn.testing.differences import UNKNOWN, Array, ComplexStep, Exact, Mask, Oracle, OracleUnfit
+from tinygrad_cnn.testing.differences import (
+    UNKNOWN,
+    Array,
+    ComplexStep,
+    Exact,
+    Mask,
+    Oracle,
+    OracleUnfit,
+    Richardson,
+    Slope,
+)
 from tinygrad_cnn.testing.directions import array_scale
 from tinygrad_cnn.testing.point import Point, one_hot
 from tinygrad_cnn.testing.reports import Failure
@@ -42,8 +52,8 @@ def judge_columns(point: Point, arg: int, oracle: Oracle, elements: np.ndarray) 
         excess = np.concatenate([0 * excess[: -point.settings.probes], dense])
     row, column = (int(k) for k in np.unravel_index(np.argmax(excess), excess.shape))
     i = int(elements[column])
-    if isinstance(oracle, ComplexStep):
-        _confirm(point, arg, cotangents[row], i, float(comparison.analytic[row, column]))
+    if point.settings.oracle == "auto":
+        _confirm(point, oracle, arg, cotangents[row], i, float(comparison.analytic[row, column]))
     x, name = point.inputs[arg], point.subject.input_name(arg)
     hint = hints.pattern(whole[row].reshape(x.shape), x, elements, comparison.numeric[row], wrong[row])
     what = "the gradient is not the derivative"
@@ -109,8 +119,8 @@ def _noise(
     noise = np.zeros(comparison.analytic.shape)
     natural = (np.abs(cotangents) @ point.size)[:, None] / point.feature(arg)[elements]
     columns, rows = np.flatnonzero(wrong.any(0)), np.flatnonzero(wrong.any(1))
-    for sign in (1, -1):
-        moved = point.jittered(sign)
+    for seed, sign in enumerate((1, -1)):
+        moved = point.jittered(sign, seed)
         gap = np.zeros(noise.shape)
         for row in rows:
             gap[row] = np.abs(moved.grad(arg, cotangents[row]).reshape(-1)[elements] - comparison.analytic[row])
@@ -151,6 +161,13 @@ def _widened(
     return Comparison(comparison.analytic, low, high, comparison.error, scale)
 
 
+def refuse_if_finer(g: Array, analytic: float, coarse: Slope, fine: Slope) -> None:
+    """Raises OracleUnfit if steps near the rounding of x refute larger ones, and say what the gradient says."""
+    apart = np.abs(fine.value - coarse.value) > 4 * (fine.error + coarse.error) + 0.01 * np.abs(coarse.value)
+    if (apart & (g != 0)).any() and abs(analytic - float(g @ fine.value)) <= 4 * float(np.abs(g) @ fine.error):
+        raise OracleUnfit("the function varies on a finer scale than the steps")
+
+
 def _reach(point: Point, arg: int, i: int) -> Mask:
     """The outputs that change at all when one element moves far."""
     x = point.inputs[arg]
@@ -165,11 +182,18 @@ def _neighbours(scale: Array) -> Array:
     return np.maximum(scale.max(1, keepdims=True), scale.max(0, keepdims=True))
 
 
-def _confirm(point: Point, arg: int, g: Array, i: int, analytic: float) -> None:
-    """Before a complex step accuses a gradient, Richardson must not exonerate it.
+def _confirm(point: Point, oracle: Oracle, arg: int, g: Array, i: int, analytic: float) -> None:
+    """Before an oracle accuses a gradient, a finer one must not exonerate it.
 
     Raises OracleUnfit if it does; of a function declared analytic, that is a failure of the kit, and noted as such.
     """
+    if isinstance(oracle, Richardson) and not oracle.fine:
+        refuse_if_finer(g, analytic, *(point.coordinate(o, arg, i) for o in (oracle, point.richardson(fine=True))))
+    if not isinstance(oracle, ComplexStep):
+        return
+    settled, finer = (point.coordinate(o, arg, i) for o in (oracle, ComplexStep(oracle.step * 2.0**-20)))
+    if abs(float(g @ (settled.value - finer.value))) > 1e-6 * abs(float(g @ settled.value)):
+        raise OracleUnfit("only the square of the step is seen")
     slope = point.coordinate(point.richardson(thorough=True), arg, i)
     known = slope.smooth.all() and (slope.error < UNKNOWN).all()
     error = float(np.abs(g) @ np.where(slope.error < UNKNOWN, slope.error, 0.0))

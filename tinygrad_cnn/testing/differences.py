@@ -140,6 +140,7 @@ class Richardson:
         self, noise: Array | float = 0.0, thorough: bool = False, start: float = 0.25, levels: int = 13
     ) -> None:
         self.noise, self.thorough, self.start, self.levels = noise, thorough, start, levels
+        self.fine = start < 2.0**-16
 
     def slope(self, path: Path) -> Slope:
         base = path(0.0)

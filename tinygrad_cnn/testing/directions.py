@@ -55,18 +55,18 @@ def balanced(sizes: Array, limit: float) -> Array:
     return _power_of_two(ratio)
 
 
-def value_classes(inputs: Mapping[int, Array]) -> tuple[dict[int, np.ndarray], int, int]:
-    """Number the distinct values over all inputs together: (class of each element, classes, elements that share one).
+def value_classes(inputs: Mapping[int, Array]) -> tuple[dict[int, np.ndarray], Array, np.ndarray]:
+    """Number the distinct values over all inputs together: the class of each element; of each class, value and count.
 
     Moving every class as one keeps ties tied, so that a maximum over tied elements has a derivative along that move.
     """
     flat = np.concatenate([np.asarray(x, np.float64).reshape(-1) for x in inputs.values()])
-    _, numbers, counts = np.unique(flat, return_inverse=True, return_counts=True)
+    values, numbers, counts = np.unique(flat, return_inverse=True, return_counts=True)
     classes, start = {}, 0
     for position, x in inputs.items():
         classes[position] = numbers[start : start + x.size].reshape(x.shape)
         start += x.size
-    return classes, len(counts), int(counts[counts > 1].sum())
+    return classes, values, counts
 
 
 def on_grid(x: Array, denominator: int = 2, limit: float = 2.0**16) -> bool:
@@ -77,9 +77,9 @@ def on_grid(x: Array, denominator: int = 2, limit: float = 2.0**16) -> bool:
 
 
 def jittered(inputs: Mapping[int, Array], rng: np.random.Generator, unit: float) -> dict[int, Array]:
-    """The same values off by a few roundings (with unit < 0 the other way); equal values stay equal, zeros zero."""
-    classes, count, _ = value_classes(inputs)
-    factor = 1.0 + unit * spread_integers(rng, (count,)) / 4
+    """The same values off by one to four roundings (unit < 0: the other way); equal values stay equal, zeros zero."""
+    classes, values, _ = value_classes(inputs)
+    factor = 1.0 + unit * rng.integers(4, 17, values.size) * rng.choice([-1.0, 1.0], values.size) / 4
     return {p: (x * factor[classes[p]]).astype(x.dtype) for p, x in inputs.items()}
 
 

@@ -189,13 +189,25 @@ def check_subject(
                 CHECKS[name](env)
             except RuleRaised as error:
                 cause = error.__cause__
-                env.fail(name, f"the gradient raised {type(cause).__name__}: {cause}")
+                env.fail(name, f"the gradient raised {type(cause).__name__}: {cause}", _raising(env))
             report.laws.append(name)
             if not report.ok:
                 break
     if raise_ and not report.ok:
         raise GradcheckError(report) from cause
     return report
+
+
+def _raising(env: LawEnv) -> int | None:
+    """The argument whose gradient raises when it alone is wanted."""
+    if isinstance(env.subject, TensorSubject):
+        for arg in env.wanted:
+            alone = TensorSubject(env.subject.fn, env.subject.kwargs, (arg,), env.subject.name)
+            try:
+                alone.grads(env.inputs, env.upstream())
+            except RuleRaised:
+                return arg
+    return None
 
 
 def _in_float64(subject: Subject, given: Inputs) -> Inputs:

@@ -32,6 +32,7 @@ class LawEnv:
     wanted: tuple[int, ...]
     settings: Settings
     report: GradReport
+    first: Grads | None = None  # the very first gradients, for the first upstream gradient
 
     @property
     def rng(self) -> np.random.Generator:
@@ -67,6 +68,19 @@ class LawEnv:
                 gap = float(np.max(np.abs(np.asarray(a, np.float64) - b)))
                 worst = max(worst, gap / (float(np.max(np.abs(a))) or 1.0))
         return worst
+
+    def shaken(self, g: Array, unit: float) -> Grads:
+        """How much each gradient changes, at most, when the inputs change by a few roundings of another precision."""
+        floats = {i: x for i, x in enumerate(self.inputs) if is_differentiable(x) and x.size}
+        g = g.astype(np.float64)
+        here, worst = self.subject.grads(self.inputs, g), [np.zeros(np.shape(x)) for x in self.inputs]
+        for seed in range(6):
+            moved = jittered(floats, np.random.default_rng([self.settings.seed, seed]), unit)
+            there = self.subject.grads(tuple(moved.get(i, x) for i, x in enumerate(self.inputs)), g)
+            for i in self.wanted:
+                if here[i] is not None and there[i] is not None:
+                    worst[i] = np.fmax(worst[i], np.abs(np.asarray(there[i], np.float64) - here[i]))
+        return tuple(worst)
 
     def fail(self, law: str, message: str, arg: int | None = None, **facts: Any) -> None:
         """Note a broken law."""
@@ -107,7 +121,8 @@ class LawEnv:
         gap = np.where(wrong, np.nan_to_num(np.abs(a - b), nan=np.inf), -1.0)
         worst = tuple(int(i) for i in np.unravel_index(np.argmax(gap), a.shape))
         self.fail(
-            law, message, arg, index=worst, analytic=float(a[worst]), numeric=float(b[worst]), tolerance=slack * size,
+            law, message, arg, index=worst, analytic=float(a[worst]), numeric=float(b[worst]),
+            tolerance=slack * size + float(np.broadcast_to(floor, a.shape)[worst]),
             oracle="the law itself", wrong=int(wrong.sum()), total=wrong.size,
         )  # fmt: skip
         return False
@@ -162,6 +177,31 @@ def form(env: LawEnv) -> None:
                 env.fail("form", f"the gradient has dtype {np.asarray(grad).dtype}, its input {x.dtype}", arg)
 
 
+def single(env: LawEnv) -> None:
+    """G13: what is given in single precision has the gradients that it has in double, but for rounding."""
+    changed = [i for i in env.wanted if env.given[i].dtype != env.inputs[i].dtype]
+    if not changed:
+        return
+    g = env.upstream(env.given)
+    found, expected = env.subject.grads(env.given, g), env.subject.grads(env.inputs, g.astype(np.float64))
+    off = np.abs(np.asarray(env.subject.value(env.given), np.float64) - env.subject.value(env.inputs))
+    lost = 256.0 * float(np.max(off, initial=0.0, where=np.isfinite(off)))  # 16 roundings of an output, times 16 of g
+    range_ = np.finfo(env.given[changed[0]].dtype)
+    unit = float(range_.eps)
+    noise: Grads | None = None
+    for arg in changed:
+        if found[arg] is None or expected[arg] is None:
+            continue
+        a, b = np.asarray(found[arg], np.float64), np.asarray(expected[arg], np.float64)
+        floor = 64 * unit * np.abs(b) + lost / np.minimum(feature_scale(env.inputs[arg]), 1.0) + range_.tiny
+        if ((np.abs(a - b) > floor) & np.isfinite(a) & np.isfinite(b)).any():
+            noise = env.shaken(g, unit) if noise is None else noise
+            floor = floor + 32 * noise[arg] + 2.0**-16 * np.max(np.abs(b), where=np.isfinite(b), initial=0.0)
+        a = np.where(np.abs(b) < range_.max / 16, a, b)  # or beyond the range of single precision
+        if not env.compare("single", "the gradient in single precision is another", arg, a, b, 0.0, floor):
+            return
+
+
 def linear(env: LawEnv) -> None:
     """G2: B(c g) = c B(g), in every bit for powers of two, and for c = 1 + 2⁻²⁴ which single precision would lose; and
     B(g + h) = B(g) + B(h)."""
@@ -204,7 +244,9 @@ def pure(env: LawEnv) -> None:
     inputs = tuple(x.copy("K") if isinstance(x, np.ndarray) else x for x in env.inputs)
     before = [_bytes(x) for x in (*inputs, g)]
     for what, run in (("forward", env.subject.value), ("gradient", lambda i: env.subject.grads(i, g))):
-        run(inputs)
+        result = run(inputs)
+        if what == "gradient":
+            env.first = _copied(result)
         for position, x in enumerate((*inputs, g)):
             if _bytes(x) != before[position]:
                 is_g = position == len(inputs)
@@ -214,13 +256,17 @@ def pure(env: LawEnv) -> None:
 
 
 def repeat(env: LawEnv) -> None:
-    """G9: the same bits twice in a row, also after a backward pass with another upstream gradient in between."""
+    """G9: the same bits in every call, also after a backward pass with another upstream gradient in between."""
     first, second = (np.asarray(env.subject.value(env.inputs)) for _ in range(2))
     if _bytes(first) != _bytes(second):
         env.fail("repeat", "two evaluations differ: freeze the random draw (a mask, a seed), or look for hidden state")
         return
-    one, two = env.subject.grads_twice(env.inputs, env.upstream())
-    env.compare_grads("repeat", "a second backward pass gives another gradient", two, one)
+    one, minus, two = env.subject.grads_thrice(env.inputs, env.upstream())
+    env.compare_grads("repeat", "another backward pass gives another gradient", two, one)
+    fresh = env.subject.grads(env.inputs, -env.upstream())
+    env.compare_grads("repeat", "a second backward pass gives another gradient than a first one", minus, fresh)
+    if env.first is not None:
+        env.compare_grads("repeat", "the first backward pass gave another gradient", env.first, one)
 
 
 def layout(env: LawEnv) -> None:
@@ -243,6 +289,7 @@ ARRAY_LAWS: dict[str, Law] = {
     "pure": pure,
     "repeat": repeat,
     "form": form,
+    "single": single,
     "adjoint": adjoint,
     "linear": linear,
     "zero": zero,
@@ -271,6 +318,10 @@ _LAYOUTS: tuple[tuple[str, Callable[[np.ndarray], np.ndarray]], ...] = (
     ("negative strides", _reversed),
     ("strides with gaps of NaN", _gapped),
 )
+
+
+def _copied(grads: Grads) -> Grads:
+    return tuple(None if d is None else np.array(d) for d in grads)
 
 
 def same_bytes(a: np.ndarray, b: np.ndarray) -> bool:

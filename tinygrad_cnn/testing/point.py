@@ -73,6 +73,12 @@ class Point:
 
     def along(self, oracle: Oracle, moves: dict[int, Array]) -> Slope:
         """The slope of all outputs when the inputs move along these directions."""
+        if isinstance(
+            oracle, ComplexStep
+        ):  # tiny beside 1 as well as beside the inputs: sin at 1e12 varies on that of 1
+            large = max(1.0, *(float(np.max(np.abs(u), initial=0.0)) for u in moves.values()))
+            small = {arg: u / large for arg, u in moves.items()}
+            return _rescaled(oracle.slope(self.subject.path(self.inputs, small)), 1 / large)
         slope = oracle.slope(self.subject.path(self.inputs, moves))
         if isinstance(oracle, Exact) and (self.finite & (slope.error >= UNKNOWN)).any():
             raise OracleUnfit("the function is not linear along the step, or not computed exactly")
@@ -104,9 +110,11 @@ class Point:
             noise = np.fmax(noise, np.fmin(there, back))
         return np.where(self.finite, noise, 0.0)
 
-    def richardson(self, thorough: bool = False) -> Richardson:
-        """Richardson's oracle, told the noise of this function at this point."""
-        return Richardson(noise=self.noise, thorough=thorough)
+    def richardson(self, thorough: bool = False, fine: bool = False) -> Richardson:
+        """Richardson's oracle, told the noise of this function at this point; `fine` has steps near the rounding of x."""
+        if fine:
+            return Richardson(self.noise, True, start=2.0**-24, levels=12)
+        return Richardson(self.noise, thorough)
 
     def jittered(self, sign: int = 1, seed: int = 0) -> Point:
         """The same point with inputs off by a few roundings."""
@@ -132,7 +140,7 @@ class Point:
     def settled(self, slope: Slope) -> Mask:
         """The outputs whose slope is known well enough to be used in a sum (along a move of the inputs' own scale)."""
         size = np.abs(slope.value)
-        enough = 1e-3 * size + 1e-6 * np.maximum(np.max(size, initial=0.0), self.size)
+        enough = 1e-3 * size + 1e-6 * np.maximum(np.max(np.maximum(size, slope.span), initial=0.0), self.size)
         return self.finite & slope.smooth & (slope.error < UNKNOWN) & (slope.error <= enough)
 
     # ---- judging ---------------------------------------------------------------------------------------------------
@@ -183,9 +191,10 @@ def restricted(u: Array, elements: np.ndarray) -> Array:
 
 def _rescaled(slope: Slope, size: float) -> Slope:
     with np.errstate(over="ignore"):
-        parts = [np.clip(part / size, -UNKNOWN, UNKNOWN) for part in (slope.value, slope.left, slope.right)]
-        parts.insert(1, np.where(slope.error < UNKNOWN, slope.error / size, UNKNOWN))
-    value, error, left, right = parts
+        value, left, right = (
+            np.clip(part / size, -UNKNOWN, UNKNOWN) for part in (slope.value, slope.left, slope.right)
+        )
+        error = np.where((slope.error < UNKNOWN) & (np.abs(value) < UNKNOWN), slope.error / size, UNKNOWN)
     return Slope(value, error, left, right, slope.smooth, slope.span / size)
 
 

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinygrad_cnn.testing.columns import judge_columns
+from tinygrad_cnn.testing.columns import judge_columns, refuse_if_finer
 from tinygrad_cnn.testing.comparison import JUMP, Comparison
-from tinygrad_cnn.testing.differences import Array, ComplexStep, Exact, Oracle, Slope
+from tinygrad_cnn.testing.differences import Array, ComplexStep, Exact, Oracle, Richardson, Slope
 from tinygrad_cnn.testing.directions import array_scale, balanced, spread_integers, value_classes
 from tinygrad_cnn.testing.point import Point, restricted
 from tinygrad_cnn.testing.reports import Failure
@@ -48,6 +48,9 @@ def judge_probes(point: Point, arg: int, oracle: Oracle) -> None:
         if wrong.any():
             judge_columns(point, arg, oracle, _around(point, arg, _localised(point, arg, oracle, probe)))
             if not point.failed(arg):
+                if isinstance(oracle, Richardson) and not oracle.fine and point.settings.oracle == "auto":
+                    fine = point.along(point.richardson(fine=True), probe.moves)
+                    refuse_if_finer(probe.g, float(probe.comparison.analytic[0]), slope, fine)
                 point.report.failures.append(_failure(point, arg, oracle, probe.comparison, float(tolerance[0])))
             return
     point.report.comparisons += seen.size
@@ -110,8 +113,8 @@ def _noise(point: Point, oracle: Oracle, arg: int, probe: Probe) -> Array:
     """The accuracy this point allows; see `columns`."""
     noise = 0.0
     limit = JUMP * float(probe.comparison.scale[0]) + 1e-9 * float(np.abs(probe.g) @ point.size)
-    for sign in (1, -1):
-        moved = take(point.jittered(sign), oracle, probe.moves, probe.g).comparison
+    for seed, sign in enumerate((1, -1)):
+        moved = take(point.jittered(sign, seed), oracle, probe.moves, probe.g).comparison
         for a, b in ((moved.analytic, probe.comparison.analytic), (moved.low, probe.comparison.low)):
             gap = float(np.abs(a - b)[0])
             noise = max(noise, gap if gap < limit else 0.0)
@@ -153,8 +156,8 @@ def _sample(point: Point, arg: int) -> np.ndarray:
     some, few = _sampled(point) // 2, _sampled(point) // 12 + 1
     picks = [point.rng.choice(x.size, min(x.size, some), replace=False), order[:few], order[-few:]]
     picks.append(order[silent : silent + few])
-    classes, count, _ = value_classes({arg: x})
-    tied = np.flatnonzero(np.bincount(classes[arg], minlength=count)[classes[arg]] > 1)
+    classes, _, counts = value_classes({arg: x})
+    tied = np.flatnonzero(counts[classes[arg]] > 1)
     special = np.union1d(tied, np.flatnonzero(x == 0))
     if special.size:
         picks.append(point.rng.choice(special, min(special.size, some), replace=False))

@@ -51,11 +51,10 @@ class Subject(ABC):
         """The size of the numbers that rounding inside the function may be relative to, for each output."""
         return np.abs(y)
 
-    def grads_twice(self, inputs: Inputs, g: np.ndarray) -> tuple[Grads, Grads]:
-        """Two backward passes, one after the other; over the same graph, where there is one."""
-        first = tuple(None if d is None else np.array(d) for d in self.grads(inputs, g))
-        self.grads(inputs, -g)
-        return first, self.grads(inputs, g)
+    def grads_thrice(self, inputs: Inputs, g: np.ndarray) -> tuple[Grads, Grads, Grads]:
+        """Backward passes for g, -g and g again; over the same graph, where there is one."""
+        first, minus = (tuple(None if d is None else np.array(d) for d in self.grads(inputs, h)) for h in (g, -g))
+        return first, minus, self.grads(inputs, g)
 
     @abstractmethod
     def input_name(self, position: int) -> str:

@@ -84,18 +84,19 @@ def _linear_but_for_rounding(point: Point, arg: int, u: Array) -> bool:
 def _analytic(point: Point, arg: int) -> Choice:
     """The complex step where it agrees with Richardson along a random direction, else Richardson."""
     x = point.inputs[arg]
-    path = point.subject.path(point.inputs, {arg: spread_integers(point.rng, x.shape) / 16 * array_scale(x)})
+    move = {arg: spread_integers(point.rng, x.shape) / 16 * array_scale(x)}
     try:
-        exact = ComplexStep().slope(path)
+        exact = point.along(ComplexStep(), move)
     except OracleUnfit:
         return Choice(point.richardson())
-    numeric = point.richardson().slope(path)
-    if not numeric.smooth.all():
-        return Choice(point.richardson())
+    numeric = point.along(point.richardson(), move)
     apart = _disagreement(exact, numeric)
-    if apart is None:
+    if apart is None and numeric.smooth.all():
         return Choice(ComplexStep())
-    if point.settings.kind != "analytic":
+    fine = point.along(point.richardson(fine=True), move)
+    if _disagreement(fine, numeric) and not _disagreement(exact, fine):  # it varies between the steps of the other
+        return Choice(ComplexStep())
+    if apart is None or not numeric.smooth.all() or point.settings.kind != "analytic":
         return Choice(point.richardson())
     return Choice(point.richardson(), [Failure("oracles", apart, arg, point.subject.input_name(arg), kit=True)])
 
@@ -105,7 +106,7 @@ def _disagreement(exact: Slope, numeric: Slope) -> str | None:
     size = np.maximum(np.abs(exact.value), np.abs(numeric.value))
     gap = np.abs(exact.value - numeric.value)
     rounding = 1e-9 * np.max(size, initial=0.0)  # an output that is a small difference of large terms
-    apart = (gap > 4 * numeric.error + 1e-6 * size + rounding) & (exact.error < UNKNOWN)
+    apart = (gap > 4 * (numeric.error + exact.error) + 1e-6 * size + rounding) & (exact.error < UNKNOWN)
     if not apart.any():
         return None
     worst = int(np.argmax(np.where(apart, gap / (size + 1e-300), -1.0)))

@@ -96,12 +96,12 @@ def fanout(env: LawEnv, subject: TensorSubject) -> None:
     g = env.upstream()
     one = subject.grads(env.inputs, g)
     factors = range(1, _USES + 1)
-    twice, added = (tuple(None if d is None else n * d for d in one) for n in (2, sum(factors)))
+    twice = tuple(None if d is None else 2 * d for d in one)
     leaves = subject.leaves(env.inputs)
     outputs = [y for _ in factors for y in subject.outputs(leaves)]
     weights = np.concatenate([n * np.ravel(g) for n in factors])
-    what = f"f(x) used {_USES} times has another gradient"
-    env.compare_grads("fanout", what, subject.pull(outputs, leaves, weights), added, _slack(env))
+    added = (None if d is None else d / sum(factors) for d in subject.pull(outputs, leaves, weights))
+    env.compare_grads("fanout", f"f(x) used {_USES} times has another gradient", tuple(added), one, _slack(env))
     leaves = subject.leaves(env.inputs)
     outputs = subject.outputs(leaves)
     if len(outputs) == 1 and outputs[0].requires_grad:

@@ -48,13 +48,13 @@ class TensorSubject(Subject):
         leaves = self.leaves(inputs)
         return self.pull(self.outputs(leaves), leaves, g)
 
-    def grads_twice(self, inputs: Inputs, g: np.ndarray) -> tuple[Grads, Grads]:
-        """Twice over one graph, with another backward pass in between: what was saved must survive it."""
+    def grads_thrice(self, inputs: Inputs, g: np.ndarray) -> tuple[Grads, Grads, Grads]:
+        """For g, -g and g again over one graph: what was saved must survive."""
         leaves = self.leaves(inputs)
         outputs = self.outputs(leaves)
-        first = tuple(None if d is None else d.copy("K") for d in self.pull(outputs, leaves, g, keep=True))
-        self.pull(outputs, leaves, -g, keep=True)
-        return first, self.pull(outputs, leaves, g, keep=True)
+        pulls = (self.pull(outputs, leaves, h, keep=True) for h in (g, -g, g))
+        first, minus, again = (tuple(None if d is None else d.copy("K") for d in pull) for pull in pulls)
+        return first, minus, again
 
     def differentiated(self, inputs: Inputs) -> GradientSubject:
         """The gradient of this function as a function of its inputs and of the upstream gradient."""

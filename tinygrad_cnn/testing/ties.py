@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinygrad_cnn.testing.differences import Array, Oracle
-from tinygrad_cnn.testing.directions import array_scale, spread_integers, value_classes
+from tinygrad_cnn.testing.directions import array_scale, element_scale, spread_integers, value_classes
 from tinygrad_cnn.testing.point import Point, restricted
 from tinygrad_cnn.testing.probing import Probe, take
 from tinygrad_cnn.testing.reports import Failure
@@ -14,17 +14,21 @@ Classes = dict[int, np.ndarray]  # argument -> the number of the value of each e
 
 
 def judge_ties(point: Point, wanted: tuple[int, ...]) -> None:
-    """Move equal values of all arguments as one: the gradients of tied elements must add up to the derivative.
+    """Move equal elements of all arguments as one: their gradients must add up to the derivative.
 
     One-sided slopes alone would let each of two tied maxima have the whole gradient.
     """
     moving = {arg: point.inputs[arg] for arg in wanted}
+    classes, values, counts = value_classes(moving)
+    tied = (counts > 1) & np.isfinite(values)
+    if not tied.any():
+        return
     oracle = point.richardson()  # shares of 1/3 do not add up exactly
     size = min(array_scale(x) for x in moving.values())
-    classes, count, _ = value_classes(moving)
+    sizes = np.where(tied, np.where(values == 0, size, np.minimum(element_scale(values), size)), 0.0)
     still = np.zeros(0, int)
     for _ in range(point.settings.probes):
-        weights = spread_integers(point.rng, (count,)) / 16 * size
+        weights = spread_integers(point.rng, values.shape) / 16 * sizes
         weights[still] = 0.0
         if not still.size and not point.along(oracle, _together(classes, weights)).smooth.any():
             still = _kinky(point, oracle, classes, weights)
@@ -83,6 +87,6 @@ def _report(point: Point, oracle: Oracle, classes: Classes, weights: Array, prob
             float(c.low[0]) / move,
             tolerance / abs(move),
             oracle.name,
-            hint="ties are counted more than once, or not at all?" if tied > 1 else None,
+            hint="ties are counted more than once, or not at all?",
         )
     )
