@@ -86,9 +86,14 @@ def writer(array: np.ndarray) -> str:
     return _writers.get(id(owner(array)), "a write in place")
 
 
+def last_written(array: np.ndarray) -> int:
+    """The moment of the newest write to an array's memory; 0 if there was none."""
+    return _writes.get(id(owner(array)), 0)
+
+
 def is_stale(array: Any, seq: int) -> bool:
     """Whether the memory of an array was overwritten after moment `seq`."""
-    return isinstance(array, np.ndarray) and _writes.get(id(owner(array)), 0) > seq
+    return isinstance(array, np.ndarray) and last_written(array) > seq
 
 
 def check_input(op: Any, position: int, array: np.ndarray, node: Node | None) -> None:

@@ -104,12 +104,13 @@ def walk(
     keep: bool = False,
     create: bool = False,
     hooks: bool = True,
+    since: int = 0,
 ) -> Gradients:
     """Send gradients from the roots to the leaves, or only to the wanted places, each node once, newest first.
 
     Gradients are arrays, or Tensors if `create`; then the rules are themselves recorded. Nodes are freed as they
-    are consumed unless `keep`. A viewer walks without the user's `hooks`. Touches no leaf: the caller commits the
-    result, all or nothing.
+    are consumed unless `keep`. A viewer walks without the user's `hooks`. Nodes not made `since` that moment are ends,
+    as leaves are: they belong to another walk. Touches no leaf: the caller commits the result, all or nothing.
     """
     state = STATE.get()
     pending: dict[Place, Any] = {}
@@ -120,7 +121,7 @@ def walk(
             pending[place] = pending[place] + g  # never +=: the other summand may be somebody else's memory
         else:
             pending[place] = g
-            if type(place) is Node:
+            if type(place) is Node and place.seq > since:
                 heappush(heap, (-place.seq, place))
 
     # An unrecorded walk shows observers its nodes, not the arithmetic inside the rules.
