@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -54,6 +55,44 @@ def test_new_data_keeps_the_saved_array():
     p.data = np.array([5.0, 5.0])
     y.backward()
     assert p.grad.tolist() == [2.0, 4.0]
+
+
+@pytest.mark.parametrize("shape", [(1, 2), (3, 2), (2,), (4, 4)])
+def test_new_data_of_another_shape_is_refused(shape):
+    """Summed or stretched to it, the gradient would be of neither."""
+    for old in ((1, 2), (3, 2)):
+        p = tc.tensor(np.ones(old), requires_grad=True)
+        y, unused = (p * np.ones((3, 2))).sum(), leaf(1.0)
+        p.data = np.ones(shape)
+        unused.data = np.ones(3)  # another's does not matter
+        if shape == old:
+            y.backward()
+            assert p.grad.shape == old
+        else:
+            with pytest.raises(
+                tc.TapeError, match=f"mul: a leaf was given data of another shape, {re.escape(str(shape))}"
+            ):
+                y.backward()
+        (p * 2.0).sum().backward()
+        assert p.grad.shape == shape
+
+
+def test_new_data_of_another_dtype_gets_the_same_gradient_in_it():
+    p = leaf(1.0, 2.0)
+    y = (p * p).sum()
+    p.data = np.array([5.0, 5.0], np.float32)
+    y.backward()
+    assert p.grad.dtype == np.float32
+    assert p.grad.tolist() == [2.0, 4.0]
+
+
+def test_a_leaf_that_no_longer_asks_gets_nothing():
+    p, q = leaf(1.0), leaf(2.0)
+    y = p * q
+    p.requires_grad_(False)
+    y.backward()
+    assert p.grad is None
+    assert q.grad.item() == 1.0
 
 
 def test_recorded_backward_refuses_a_leaf_with_new_data():

@@ -53,7 +53,9 @@ def _accumulate(
     else:
         reached = {t: found.places[p] for t, p in zip(targets, wanted or (), strict=True) if p in found.places}
     reached.update(found.retained)  # one that is also a target gets its gradient once
-    leaf_gradients = [(t, _hooked(t, g, create_graph) if t._node is None else g) for t, g in reached.items()]
+    leaf_gradients = [
+        (t, _hooked(t, g, create_graph) if t._node is None else g) for t, g in reached.items() if t.requires_grad
+    ]
     del found, reached
     _commit(leaf_gradients, create_graph)
 

@@ -29,6 +29,7 @@ recorded_writes: dict[int, int] = {}  # memory whose newest values are known to 
 _writes: dict[int, int] = {}  # id(owner of memory) -> number of its newest in-place write
 _writers: dict[int, str] = {}  # ... -> who wrote
 _pasts: dict[int, deque[Past]] = {}  # ... -> what it held before
+_reshapes: dict[int, int] = {}  # id(leaf) -> when its .data got another shape
 _alive: dict[int, Any] = {}  # weak references that clear the tables above when the memory dies
 _lock = threading.Lock()
 
@@ -72,13 +73,28 @@ def _watched(memory: Any, key: int) -> Any:
     """
 
     def forget(_: Any) -> None:
-        for table in (_writes, _writers, recorded_writes, _pasts, _alive):
+        for table in (_writes, _writers, recorded_writes, _pasts, _reshapes, _alive):
             table.pop(key, None)
 
     try:
         return weakref.ref(memory, forget)
     except TypeError:
         return None
+
+
+def reshaped(leaf: Any) -> None:
+    """Note that a leaf's array now has another shape: no gradient from before fits it."""
+    global last_write
+    key = id(leaf)
+    if key not in _alive:
+        _alive[key] = _watched(leaf, key)
+    with _lock:
+        _reshapes[key] = last_write = tick()
+
+
+def was_reshaped(leaf: Any, seq: int) -> bool:
+    """Whether a leaf got another shape after moment `seq`."""
+    return bool(_reshapes) and _reshapes.get(id(leaf), 0) > seq
 
 
 def writer(array: np.ndarray) -> str:

@@ -203,6 +203,12 @@ def _leading_to(targets: set[Place], roots: list[Place]) -> set[Place]:
 
 def _check_saved(node: Node) -> None:
     """Put back what was overwritten since, where a recorded write kept it; else refuse."""
+    for parent in node.parents:
+        if parent is not None and type(parent) is not Node and memory.was_reshaped(parent, node.seq):
+            raise TapeError(
+                f"{node.op.name}: a leaf was given data of another shape, {parent.shape}, after the forward pass, so "
+                "its gradient would not fit; call backward before assigning .data, or compute the output again"
+            )
     if any(is_stale(array, node.seq) for _, array in _saved_arrays(node)):
         node.saved = tuple(
             tuple(_as_saved(node, name, v) for v in value) if type(value) is tuple else _as_saved(node, name, value)

@@ -91,6 +91,8 @@ class Tensor(Operators):
             )
         if self._requires_grad and array.dtype.kind != "f":
             raise TypeError(f"data: a Tensor that requires grad needs a floating dtype, got {array.dtype}")
+        if array.shape != self.shape:
+            memory.reshaped(self)
         self._data = array
         self._rebound = memory.tick()
 
