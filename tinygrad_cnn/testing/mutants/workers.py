@@ -40,6 +40,6 @@ def hunt(place: tuple[int, int]) -> mutants.Hunt:
 
 def alarms(place: tuple[str, int]) -> tuple[list[str], float]:
     """The false alarms for a case of an op, by its name and seed; and how long it took."""
-    start = time.perf_counter()
+    start = time.process_time()
     found = mutants.false_alarms(*place)
-    return found, time.perf_counter() - start
+    return found, time.process_time() - start
