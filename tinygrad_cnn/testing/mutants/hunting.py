@@ -23,7 +23,7 @@ from tinygrad_cnn.testing.strategies import EXAMPLES
 class Hunt:
     """What became of a mutant: the law that broke, and at the how-manieth case; None if all held.
 
-    `seconds` are the processor's; `raised` says that the op raised there instead of giving something wrong: what a user would see at once.
+    `seconds` are the processor's; `raised` says that the op failed with an exception instead of giving something wrong.
     """
 
     name: str
