@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_cnn.core import tape
+from tinygrad_cnn.core.hooks import run_hooks
 from tinygrad_cnn.core.operators import Operators
 from tinygrad_cnn.core.tape import Place
 from tinygrad_cnn.errors import ShapeError, TapeError
@@ -117,55 +118,6 @@ def grad(
     return tuple(results)
 
 
-class HookHandle:
-    """What `register_hook` returns; `remove()` takes the hook away again."""
-
-    def __init__(self, hooks: list[Any], hook: Any) -> None:
-        self._hooks, self._hook = hooks, hook
-
-    def remove(self) -> None:
-        """Take the hook away; doing so twice is harmless."""
-        if self._hook in self._hooks:
-            self._hooks.remove(self._hook)
-
-    def __enter__(self) -> HookHandle:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.remove()
-
-
-def register_hook(tensor: Tensor, hook: Callable[[Tensor], Tensor | None]) -> HookHandle:
-    """Hooks of a computed Tensor live on its node, so they fire even if the Tensor has died."""
-    if not callable(hook):
-        raise TypeError(f"register_hook: the hook must be a function of the gradient, got {type(hook).__name__}")
-
-    wrap = type(tensor)._wrap  # the tensor itself would make a cycle: node, hook, tensor, node
-
-    def on_gradient(g: Any) -> Any:
-        bare = isinstance(g, np.ndarray | np.generic)
-        replaced: Any = hook(wrap(_read_only(g), None) if bare else g)
-        if replaced is None:
-            return None
-        if not isinstance(replaced, Operators):
-            raise TypeError(f"hook: must return a Tensor or None, got {type(replaced).__name__}")
-        if replaced.shape != g.shape or replaced.dtype != g.dtype:
-            raise ShapeError(
-                f"hook: returned a gradient of {replaced.shape} {replaced.dtype}, but the Tensor's is {g.shape} "
-                f"{g.dtype}"
-            )
-        return replaced._data if bare else replaced
-
-    holder: Any = tensor if tensor._node is None else tensor._node
-    attribute = "_hooks" if tensor._node is None else "hooks"
-    hooks = getattr(holder, attribute)
-    if hooks is None:
-        hooks = []
-        setattr(holder, attribute, hooks)
-    hooks.append(on_gradient)
-    return HookHandle(hooks, on_gradient)
-
-
 # ---- helpers ---------------------------------------------------------------------------------------------------
 
 
@@ -228,7 +180,7 @@ def _hooked(leaf: Tensor, g: Any, create: bool) -> Any:
     if not leaf._hooks:
         return g
     with tape.enable_grad() if create else tape.no_grad():
-        return tape.run_hooks(leaf._hooks, g, leaf)
+        return run_hooks(leaf._hooks, g, leaf)
 
 
 def _explain_what_is_left(error: Exception, keep: bool) -> None:
@@ -277,9 +229,3 @@ def _calibrated() -> int:
 
 
 _ALONE = _calibrated()
-
-
-def _read_only(g: Any) -> np.ndarray:
-    view = np.asarray(g).view()
-    view.flags.writeable = False
-    return view

@@ -14,6 +14,7 @@ import numpy as np
 
 from tinygrad_cnn.core import memory, sources
 from tinygrad_cnn.core.anomaly import checksums, refuse_nonfinite
+from tinygrad_cnn.core.hooks import run_hooks
 from tinygrad_cnn.core.memory import is_stale, owner, tick, writer, written
 from tinygrad_cnn.core.modes import (
     STATE,
@@ -30,7 +31,7 @@ from tinygrad_cnn.errors import TapeError
 
 __all__ = [  # with what others need of `memory` and `modes`
     "STATE", "Gradients", "Node", "Place", "State", "detect_anomaly", "digests", "enable_grad", "is_grad_enabled",
-    "kept", "no_grad", "observe", "owner", "replaying", "run_hooks", "tick", "walk", "within", "written",
+    "kept", "no_grad", "observe", "owner", "replaying", "tick", "walk", "within", "written",
 ]  # fmt: skip
 
 # A leaf is any object with `shape` and `dtype` that is not a Node; a place is a Node or a leaf.
@@ -170,19 +171,6 @@ def walk(
         return Gradients(pending | found, retained)
     finally:
         STATE.set(state)
-
-
-def run_hooks(hooks: Iterable[Callable[[Any], Any]], g: Any, place: Place) -> Any:
-    """Each hook may replace the gradient; None keeps it."""
-    for hook in tuple(hooks):
-        try:
-            replaced = hook(g)
-        except Exception as error:
-            whose = place if type(place) is Node else f"a leaf of shape {place.shape}"
-            error.add_note(f"in a hook on the gradient of {whose}")
-            raise
-        g = g if replaced is None else replaced
-    return g
 
 
 def _leading_to(targets: set[Place], roots: list[Place]) -> set[Place]:

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tinygrad_cnn.core import gradients, memory, numpy_protocols, writing
+from tinygrad_cnn.core import gradients, hooks, memory, numpy_protocols, writing
 from tinygrad_cnn.core.dtypes import as_dtype, get_default_dtype, set_default_dtype
 from tinygrad_cnn.core.operators import OPS, Operators
 from tinygrad_cnn.core.spelling import Size, attribute_error
@@ -260,11 +260,11 @@ class Tensor(Operators):
         elif not self._requires_grad:
             raise TapeError("retain_grad: this Tensor requires no gradient; create it with requires_grad=True")
 
-    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> gradients.HookHandle:
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> hooks.HookHandle:
         """Call `hook(gradient)` in every backward; what it returns, if not None, replaces the gradient."""
         if not self.requires_grad:
             raise TapeError("register_hook: this Tensor requires no gradient, so the hook would never be called")
-        return gradients.register_hook(self, hook)
+        return hooks.register_hook(self, hook)
 
     def _write(self, name: str, *args: Any, **options: Any) -> Tensor:
         return writing.write(self, name, args, options)

@@ -9,7 +9,7 @@ from typing import Any, NoReturn, Self
 
 import numpy as np
 
-from tinygrad_cnn.core.gradients import HookHandle
+from tinygrad_cnn.core.hooks import HookHandle
 from tinygrad_cnn.core.tape import STATE
 from tinygrad_cnn.core.tensor import Tensor
 from tinygrad_cnn.nn import paths, state
