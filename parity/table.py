@@ -130,8 +130,9 @@ _row("Tensor.astype", lambda x: x.astype("float32"), lambda t: t.float().double(
 # ---- activations -----------------------------------------------------------------------------------------------
 
 for _name in ("relu", "elu", "gelu", "silu", "hardswish", "relu6", "softplus", "sigmoid", "tanh", "leaky_relu",
-              "hardtanh"):  # fmt: skip
+              "hardtanh", "selu", "mish", "logsigmoid"):  # fmt: skip
     _row(f"F.{_name}", getattr(F, _name), getattr(TF, _name), lambda rng: 3 * rng.standard_normal(X))
+_row("F.prelu", F.prelu, TF.prelu, (4, 3, 2), _positive(3))
 _row("F.softmax", lambda x: F.softmax(x, 1), lambda t: torch.softmax(t, 1), X)
 _row("F.log_softmax", lambda x: F.log_softmax(x, 1), lambda t: torch.log_softmax(t, 1), X)
 _row("tc.softmax", lambda x: tc.softmax(x, 1), lambda t: torch.softmax(t, 1), X)
@@ -215,12 +216,12 @@ for _d, _size in ((1, (7,)), (2, (7, 5)), (3, (4, 3, 5))):
          (4, 3, *_kernel), (6,))  # fmt: skip
     _row(f"F.max_pool{_d}d", *same(f"max_pool{_d}d", 3, 2, 1), (2, 4, *_size), order=3)
     _row(f"F.avg_pool{_d}d", *same(f"avg_pool{_d}d", 3, 2, 1), (2, 4, *_size), order=3)
+    _row(f"F.adaptive_avg_pool{_d}d", *same(f"adaptive_avg_pool{_d}d", (4, 2, 3)[:_d]), (2, 4, *_size))
+    _row(f"F.adaptive_max_pool{_d}d", *same(f"adaptive_max_pool{_d}d", (4, 2, 3)[:_d]), (2, 4, *_size))
 _row("F.convolve2d", lambda x, w: F.convolve2d(x, w, padding=1), lambda x, w: TF.conv2d(x, w.flip(2, 3), padding=1),
      IMAGES, (3, 4, 3, 2))  # fmt: skip
 _row("F.max_unpool2d", lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2),
      lambda t: TF.max_unpool2d(*TF.max_pool2d(t, 2, return_indices=True), 2), (2, 4, 6, 4))  # fmt: skip
-_row("F.adaptive_avg_pool2d", *same("adaptive_avg_pool2d", (4, 2)), IMAGES)
-_row("F.adaptive_max_pool2d", *same("adaptive_max_pool2d", (4, 2)), IMAGES)
 _row("F.global_avg_pool", F.global_avg_pool, lambda t: t.mean((2, 3)), IMAGES)
 _row("F.global_max_pool", F.global_max_pool, lambda t: t.amax((2, 3)), IMAGES)
 _row("F.unfold", *same("unfold", (3, 2), padding=1), IMAGES)
@@ -249,6 +250,9 @@ _row("F.nll_loss", lambda x, y: F.nll_loss(F.log_softmax(x, 1), y), lambda x, y:
 _row("F.mse_loss", F.mse_loss, TF.mse_loss, (4, 5), (4, 5), batch=False)
 _row("F.l1_loss", F.l1_loss, TF.l1_loss, (4, 5), (4, 5), batch=False)
 _row("F.huber_loss", F.huber_loss, TF.huber_loss, (4, 5), (4, 5), batch=False)
+_row("F.smooth_l1_loss", *same("smooth_l1_loss", beta=0.5), (4, 5), (4, 5), batch=False)
+_row("F.binary_cross_entropy", *same("binary_cross_entropy"), _probabilities(4, 5), _probabilities(4, 5), order=1,
+     batch=False)  # fmt: skip
 _row("F.binary_cross_entropy_with_logits", *same("binary_cross_entropy_with_logits"), (4, 5), _probabilities(4, 5),
      batch=False)  # fmt: skip
 _row("F.kl_div", lambda x, p: F.kl_div(F.log_softmax(x, 1), p, reduction="batchmean"),

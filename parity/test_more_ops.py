@@ -62,6 +62,36 @@ def test_distances_at_joints_and_special_values(value: float) -> None:
         agree(ours, theirs, np.full(3, value), np.zeros(3), order=order)
 
 
+@cases(20)
+def test_binary_cross_entropy(rng: np.random.Generator) -> None:
+    """The second order to 1e-9: PyTorch adds 1e-12 to its denominators there."""
+    weight = rng.uniform(0.5, 2.0, 3)
+    reduction = pick(rng, REDUCTIONS)
+    for order, rtol in ((1, 1e-11), (2, 1e-9)):
+        agree(lambda p, t: F.binary_cross_entropy(p, t, weight, reduction=reduction),
+              lambda p, t: TF.binary_cross_entropy(p, t, torch.tensor(weight), reduction=reduction),
+              rng.uniform(0.05, 0.95, (4, 3)), rng.uniform(0, 1, (4, 3)), order=order, rtol=rtol)  # fmt: skip
+
+
+@pytest.mark.parametrize("p", [0.0, 1.0, 1e-300, 1e-30, 0.5])
+@pytest.mark.parametrize("target", [0.0, 1.0, 0.5])
+def test_binary_cross_entropy_of_certainties(p: float, target: float) -> None:
+    agree(F.binary_cross_entropy, TF.binary_cross_entropy, np.array([p]), np.array([target]), order=1)
+
+
+@cases(20)
+def test_smooth_l1_loss(rng: np.random.Generator) -> None:
+    options: dict[str, Any] = {"beta": pick(rng, [0.0, 0.3, 1.0, 2]), "reduction": pick(rng, REDUCTIONS)}
+    agree(lambda x, y: F.smooth_l1_loss(x, y, **options), lambda x, y: TF.smooth_l1_loss(x, y, **options),
+          normal(rng, 4, 3), normal(rng, 4, 3))  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["selu", "mish", "logsigmoid"])
+def test_activations_far_out(name: str) -> None:
+    for x in (0.0, -0.0, 3.0, -3.0, 30.0, -30.0, 800.0, -800.0, 1e-310, math.nan):
+        agree(getattr(F, name), getattr(TF, name), np.full(3, x), order=1)
+
+
 # Not at infinite logits that are right: the loss is 0 here, inf * 0 = NaN there.
 @pytest.mark.parametrize("x", [0.0, -0.0, 1e4, -1e4, 745.0, -745.0, 1e30, -1e30, 1e-310, math.nan])
 @pytest.mark.parametrize("p", [0.0, 1.0, 0.5])

@@ -79,6 +79,8 @@ def test_avg_pool(rng: np.random.Generator, d: int, part: int) -> None:
         return  # allowed here, and there in two dimensions
     x = _array(rng, int(rng.integers(1, 3)), int(rng.integers(1, 4)), *size, ties=False)
     name = f"avg_pool{d}d"
+    if d > 1 and rng.random() < 0.3:
+        options["divisor_override"] = int(rng.integers(1, 9))
     agree(lambda x: getattr(F, name)(x, **options) ** 2, lambda t: getattr(TF, name)(t, **options) ** 2, x)
 
 
@@ -111,12 +113,17 @@ def test_pools_of_networks(kind: str, layout: str) -> None:
         agree(ours, theirs, x.astype(np.float32), rtol=1e-6)
 
 
-@cases(60)
-def test_adaptive(rng: np.random.Generator) -> None:
-    x = _array(rng, 2, 3, *rng.integers(1, 9, 2), ties=rng.random() < 0.5)
-    size = pick(rng, [tuple(int(n) for n in rng.integers(1, 7, 2)), int(rng.integers(1, 6)), (None, 2)])
-    agree(lambda x: F.adaptive_avg_pool2d(x, size) ** 2, lambda t: TF.adaptive_avg_pool2d(t, size) ** 2, x)
-    agree(lambda x: F.adaptive_max_pool2d(x, size) ** 2, lambda t: TF.adaptive_max_pool2d(t, size) ** 2, x)
+@pytest.mark.parametrize("d", [1, 2, 3])
+@cases(40)
+def test_adaptive(rng: np.random.Generator, d: int) -> None:
+    x = _array(rng, 2, 3, *rng.integers(1, 9 if d < 3 else 6, d), ties=rng.random() < 0.5)
+    each: tuple[int | None, ...] = tuple(int(n) for n in rng.integers(1, 7 if d < 3 else 5, d))
+    if d > 1 and rng.random() < 0.3:
+        each = (None, *each[1:])
+    size = each if rng.random() < 0.7 and d > 1 else int(rng.integers(1, 6))
+    for kind in ("avg", "max"):
+        ours, theirs = same(f"adaptive_{kind}_pool{d}d", size)
+        agree(lambda x: ours(x) ** 2, lambda t: theirs(t) ** 2, x)  # noqa: B023
 
 
 @cases(20)

@@ -33,7 +33,7 @@ ELSEWHERE = {
     **{f"tc.{name}": "random" for name in ("rand", "randint", "randn", "manual_seed")},
     **{f"tc.{name}": "no operation on tensors" for name in (
         "checkpoint", "detect_anomaly", "enable_grad", "get_default_dtype", "grad", "is_grad_enabled", "load",
-        "no_grad", "op", "ops", "save", "set_default_dtype", "summary",
+        "no_grad", "op", "ops", "save", "set_fast_math", "set_default_dtype", "summary",
     )},
 }  # fmt: skip
 
