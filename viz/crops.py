@@ -139,7 +139,8 @@ def _max_pool(
         or min(y.shape[2:]) < 2
     ):
         return {}
-    channel, row, column = _largest(g[0]) if g is not None else (0, 0, 0)
+    won = g[0] * (y[0] > 0) if g is not None else y[0]  # where something is seen, if the gradient goes there at all
+    channel, row, column = _largest(won if g is None or won.any() else g[0])
     row, column = min(row, y.shape[2] - 2), min(column, y.shape[3] - 2)
     top, left = row * stride[0], column * stride[1]
     high, wide = stride[0] + kernel[0], stride[1] + kernel[1]
