@@ -171,7 +171,7 @@ def forget_pasts(array: np.ndarray) -> None:
 def as_it_was(array: np.ndarray, seq: int) -> np.ndarray | None:
     """An array with the values of moment `seq`, if they were kept."""
     memory = owner(array)
-    for past in _pasts.get(id(memory), ()):
+    for past in tuple(_pasts.get(id(memory), ())):  # another thread may be writing
         if past.since <= seq < past.until:
             offset = array.__array_interface__["data"][0] - memory.__array_interface__["data"][0]
             return np.ndarray(array.shape, array.dtype, past.values, offset, array.strides)
