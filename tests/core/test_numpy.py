@@ -208,3 +208,23 @@ def test_python_floats_go_to_the_dtype_asked_for_without_a_detour():
     assert tc.tensor(0.1, dtype="float64").item() == 0.1
     assert tc.tensor([1e300], dtype="float64").tolist() == [1e300]
     assert tc.tensor(0.1).dtype == np.float32
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
+def test_arrays_of_other_classes_are_arrays():
+    """np.matrix means the matrix product by `*`, and a masked array has holes."""
+    x = np.matrix([[1.0, 2.0], [3.0, 4.0]])
+    for product in (tc.tensor(x) * tc.tensor(x), tc.tensor(np.asarray(x)) * x, x * tc.tensor(np.asarray(x))):
+        np.testing.assert_array_equal(product.data, np.asarray(x) ** 2)
+        assert type(product.data) is np.ndarray
+    assert np.shares_memory(tc.tensor(x).data, x)
+    holes = np.ma.masked_array([1.0, 2.0], [False, True])
+    for call in (lambda: tc.tensor(holes), lambda: tc.ones(2) * holes):
+        with pytest.raises(TypeError, match=r"masked array .*array\.filled\(value\)"):
+            call()
+
+
+def test_a_rule_that_returns_no_numbers_is_named():
+    f = tc.op("numpy_text_rule", lambda x: x * 2, lambda g, x: "text")
+    with pytest.raises(TypeError, match="numpy_text_rule: the vjp rule of input 'x' must return a Tensor, got"):
+        f(tc.tensor([1.0], requires_grad=True)).backward()

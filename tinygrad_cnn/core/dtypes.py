@@ -1,4 +1,4 @@
-"""Dtypes: the default one, and a user's choice of one."""
+"""Dtypes: the default one, a user's choice of one; and arrays that mean something else than numbers in rows."""
 
 from __future__ import annotations
 
@@ -35,3 +35,10 @@ def as_dtype(name: str, dtype: Any) -> np.dtype[Any]:
             "NumPy's np.float32"
         )
     return wanted
+
+
+def plain_array(name: str, array: np.ndarray) -> np.ndarray:
+    """An array as it is, or a view of the same memory that `*` multiplies element by element (np.matrix does not)."""
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(f"{name}: a masked array has no values where it is masked; fill it first, array.filled(value)")
+    return np.asarray(array)

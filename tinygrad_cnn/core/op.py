@@ -17,11 +17,12 @@ import numpy as np
 
 from tinygrad_cnn.core import memory, sources, tape
 from tinygrad_cnn.core.anomaly import refuse_nonfinite
+from tinygrad_cnn.core.dtypes import get_default_dtype, plain_array
 from tinygrad_cnn.core.operators import OPS
 from tinygrad_cnn.core.reconnecting import Reconnected
 from tinygrad_cnn.core.rules import Plan, Rule, Signature, parse_rules
 from tinygrad_cnn.core.tape import STATE, Node, Place
-from tinygrad_cnn.core.tensor import Tensor, get_default_dtype
+from tinygrad_cnn.core.tensor import Tensor
 from tinygrad_cnn.errors import ShapeError, TapeError
 
 _FLOAT64 = np.dtype("float64")
@@ -300,6 +301,10 @@ class Op:
             d = d._data
         elif not isinstance(d, np.ndarray):
             d = np.asarray(d)
+            if d.dtype.kind not in "fiub":
+                raise TypeError(
+                    f"{self.name}: the vjp rule of input {self.input_name(position)!r} must return a Tensor, got {d!r}"
+                )
         if d.shape != parent.shape:
             # Only where the op stretched its input to the output's shape may a rule hand back a larger gradient.
             if not ((d.shape == node.shape or self.broadcasts) and _broadcasts_to(parent.shape, d.shape)):
@@ -394,7 +399,7 @@ def _plain(arg: Any, op: Op, position: int) -> Any:
     if arg is None and op.inputs[position if not op.variadic else 0] in op.signature.optional:
         return None
     if isinstance(arg, np.ndarray):
-        array = arg
+        array = arg if type(arg) is np.ndarray else plain_array(op.name, arg)
     elif isinstance(arg, np.generic):
         return arg.item()  # weak, as Python's own numbers are
     else:

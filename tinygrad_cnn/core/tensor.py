@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tinygrad_cnn.core import gradients, hooks, memory, numpy_protocols, writing
-from tinygrad_cnn.core.dtypes import as_dtype, get_default_dtype, set_default_dtype
+from tinygrad_cnn.core.dtypes import as_dtype, get_default_dtype, plain_array, set_default_dtype
 from tinygrad_cnn.core.operators import OPS, Operators
 from tinygrad_cnn.core.spelling import Size, attribute_error
 from tinygrad_cnn.core.tape import Node
@@ -294,7 +294,7 @@ class Tensor(Operators):
         return copy
 
     def __reduce__(self) -> Any:
-        self._only_leaf("pickle")
+        self._only_leaf("copy or pickle")
         return (object.__new__, (type(self),), (self._data, self._requires_grad, self.name))
 
     def __setstate__(self, state: tuple[np.ndarray, bool, str | None]) -> None:
@@ -328,7 +328,7 @@ def _as_array(data: Any, dtype: Any) -> np.ndarray:
     if isinstance(data, Tensor):
         array = data._data
     elif isinstance(data, np.ndarray):
-        array = data
+        array = plain_array("tensor", data)
     else:
         if isinstance(data, list | tuple):
             data = _without_tensors(data)
