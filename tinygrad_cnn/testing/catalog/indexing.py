@@ -171,7 +171,7 @@ def _embedding_errors() -> Iterable[ErrorCase]:
         (np.array([0]), np.ones(3)), {}, ShapeError, r"embedding: weight must have shape \(rows, features\)"
     )
     yield ErrorCase((np.array([0.0]), table), {}, TypeError, "embedding: input must be integers")
-    yield ErrorCase((np.array([0]), table), {"padding_idx": 3}, ValueError, "embedding: padding_idx is 3")
+    yield ErrorCase((np.array([0]), table), {"padding_idx": 3}, ValueError, "embedding: padding_idx must be an integer")
 
 
 register_op(
