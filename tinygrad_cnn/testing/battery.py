@@ -145,8 +145,14 @@ def check_case(op: Any, case: OpCase, law: str, *, raise_: bool = True) -> GradR
 CASELESS = frozenset({"errors", "points"})  # laws that do not look at the case
 
 
-def laws_of(spec: OpSpec) -> tuple[str, ...]:
-    """The names of the laws that apply to an op."""
+def laws_of(op: Any) -> tuple[str, ...]:
+    """The names of the laws that an op is held to; `op` as for `run_battery`.
+
+    >>> from tinygrad_cnn import testing
+    >>> testing.laws_of("relu")[:4]
+    ('reference', 'quiet', 'errors', 'points')
+    """
+    spec = spec_named(op)
     names = ["reference"] if spec.ref is not None else []
     names += ["quiet", "errors"]
     names += ["points"] if spec.points else []

@@ -243,10 +243,12 @@ def pure(env: LawEnv) -> None:
     g = env.upstream()
     inputs = tuple(x.copy("K") if isinstance(x, np.ndarray) else x for x in env.inputs)
     before = [_bytes(x) for x in (*inputs, g)]
-    for what, run in (("forward", env.subject.value), ("gradient", lambda i: env.subject.grads(i, g))):
-        result = run(inputs)
-        if what == "gradient":
-            env.first = _copied(result)
+
+    def differentiate() -> None:
+        env.first = tuple(None if d is None else np.array(d) for d in env.subject.grads(inputs, g))
+
+    for what, run in (("forward", lambda: env.subject.value(inputs)), ("gradient", differentiate)):
+        run()
         for position, x in enumerate((*inputs, g)):
             if _bytes(x) != before[position]:
                 is_g = position == len(inputs)
@@ -318,10 +320,6 @@ _LAYOUTS: tuple[tuple[str, Callable[[np.ndarray], np.ndarray]], ...] = (
     ("negative strides", _reversed),
     ("strides with gaps of NaN", _gapped),
 )
-
-
-def _copied(grads: Grads) -> Grads:
-    return tuple(None if d is None else np.array(d) for d in grads)
 
 
 def same_bytes(a: np.ndarray, b: np.ndarray) -> bool:

@@ -28,8 +28,8 @@ def conv(
 ) -> Array:
     """Cross-correlation of x (N, C, *S) with w (O, C / groups, *K), plus b (O,)."""
     d, size, kernel = x.ndim - 2, x.shape[2:], w.shape[2:]
-    strides, pads, dilations = _each(stride, d), _pairs(padding, d), _each(dilation, d)
-    output = [_windows(*axis) for axis in zip(size, kernel, strides, pads, dilations, strict=True)]
+    strides, pads, dilations = _each(stride, d), as_pairs(padding, d), _each(dilation, d)
+    output = [window_count(*axis) for axis in zip(size, kernel, strides, pads, dilations, strict=True)]
     y = np.zeros((len(x), len(w), *output), np.result_type(x, w))
     inputs, outputs = w.shape[1], len(w) // groups  # channels per group
     for n, o in itertools.product(range(len(x)), range(len(w))):
@@ -38,8 +38,8 @@ def conv(
             total = 0
             for c in range(inputs):
                 for tap in np.ndindex(*kernel):
-                    pixel = _pixel(position, tap, strides, pads, dilations)
-                    if _inside(pixel, size):
+                    pixel = tap_pixel(position, tap, strides, pads, dilations)
+                    if is_inside(pixel, size):
                         total = total + x[n, first_channel + c][pixel] * w[o, c][tap]
             y[n, o][position] = total
     return y if b is None else y + b.reshape(-1, *[1] * d)
@@ -57,7 +57,7 @@ def conv_transpose(
 ) -> Array:
     """Transposed convolution of x (N, C, *S) with w (C, O / groups, *K): pixels stamp w, padding crops."""
     d, size, kernel = x.ndim - 2, x.shape[2:], w.shape[2:]
-    strides, pads, dilations = _each(stride, d), _pairs(padding, d), _each(dilation, d)
+    strides, pads, dilations = _each(stride, d), as_pairs(padding, d), _each(dilation, d)
     output = [
         (n - 1) * s - before - after + step * (k - 1) + 1 + extra
         for n, k, s, (before, after), step, extra in zip(
@@ -69,8 +69,8 @@ def conv_transpose(
     for n, c in itertools.product(range(len(x)), range(len(w))):
         first_channel = c // inputs * outputs
         for o, position, tap in itertools.product(range(outputs), np.ndindex(*size), np.ndindex(*kernel)):
-            pixel = _pixel(position, tap, strides, pads, dilations)
-            if _inside(pixel, output):
+            pixel = tap_pixel(position, tap, strides, pads, dilations)
+            if is_inside(pixel, output):
                 y[n, first_channel + o][pixel] += x[n, c][position] * w[c, o][tap]
     return y if b is None else y + b.reshape(-1, *[1] * d)
 
@@ -85,7 +85,7 @@ def max_pool(
 ) -> tuple[Array, Array]:
     """Largest pixel of each window and its row-major index in the image; first at a tie, NaN above all."""
     size = x.shape[2:]
-    outputs = list(_pool(x, kernel_size, stride, padding, dilation, ceil_mode))
+    outputs = list(pool_windows(x, kernel_size, stride, padding, dilation, ceil_mode))
     output = [1 + max(axis) for axis in zip(*(position for position, *_ in outputs), strict=True)]
     y, indices = np.zeros((*x.shape[:2], *output), x.dtype), np.zeros((*x.shape[:2], *output), np.int64)
     for n, c in np.ndindex(*x.shape[:2]):
@@ -109,7 +109,7 @@ def avg_pool(
     count_include_pad: bool = True,
 ) -> Array:
     """Mean of each window; the divisor counts padding if count_include_pad, never what lies beyond it."""
-    outputs = list(_pool(x, kernel_size, stride, padding, 1, ceil_mode))
+    outputs = list(pool_windows(x, kernel_size, stride, padding, 1, ceil_mode))
     output = [1 + max(axis) for axis in zip(*(position for position, *_ in outputs), strict=True)]
     y = np.zeros((*x.shape[:2], *output), x.dtype)
     for n, c in np.ndindex(*x.shape[:2]):
@@ -134,34 +134,34 @@ def batch_norm(x: Array, weight: Array | None = None, bias: Array | None = None,
     return y
 
 
-def _pool(
+def pool_windows(
     x: Array, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
 ) -> Iterator[tuple[tuple[int, ...], list[tuple[int, ...]], int]]:
     """Each output position, the pixels of its window inside the image, and their number with padding."""
     d, size = x.ndim - 2, x.shape[2:]
     kernel, strides = _each(kernel_size, d), _each(kernel_size if stride is None else stride, d)
-    pads, dilations = _pairs(padding, d), _each(dilation, d)
+    pads, dilations = as_pairs(padding, d), _each(dilation, d)
     output = []
     for n, k, s, pad, step in zip(size, kernel, strides, pads, dilations, strict=True):
-        count = _windows(n, k, s, pad, step)
+        count = window_count(n, k, s, pad, step)
         reach = (count - 1) * s + step * (k - 1) + 1  # of the padded axis
         if ceil_mode and reach < n + sum(pad) and count * s < n + pad[0]:
             count += 1
         output.append(count)
     end = [n + after for n, (_, after) in zip(size, pads, strict=True)]
     for position in np.ndindex(*output):
-        read = [_pixel(position, tap, strides, pads, dilations) for tap in np.ndindex(*kernel)]
+        read = [tap_pixel(position, tap, strides, pads, dilations) for tap in np.ndindex(*kernel)]
         padded = sum(all(i < n for i, n in zip(pixel, end, strict=True)) for pixel in read)
-        yield position, [pixel for pixel in read if _inside(pixel, size)], padded
+        yield position, [pixel for pixel in read if is_inside(pixel, size)], padded
 
 
-def _windows(size: int, kernel: int, stride: int, pad: tuple[int, int], dilation: int) -> int:
+def window_count(size: int, kernel: int, stride: int, pad: tuple[int, int], dilation: int) -> int:
     """Count the windows that lie inside the padded axis."""
     extent = dilation * (kernel - 1) + 1
     return sum(1 for _ in range(0, size + sum(pad) - extent + 1, stride))
 
 
-def _pixel(
+def tap_pixel(
     position: tuple[int, ...], tap: tuple[int, ...], stride: Any, padding: Any, dilation: Any
 ) -> tuple[int, ...]:
     """The pixel that a tap of the window at an output position reads; outside the image it is padding."""
@@ -169,7 +169,7 @@ def _pixel(
     return tuple(o * s + t * d - before for o, t, s, (before, _), d in axes)
 
 
-def _inside(pixel: tuple[int, ...], size: Any) -> bool:
+def is_inside(pixel: tuple[int, ...], size: Any) -> bool:
     return all(0 <= i < n for i, n in zip(pixel, size, strict=True))
 
 
@@ -177,5 +177,5 @@ def _each(option: Any, d: int) -> tuple[Any, ...]:
     return tuple(option) if isinstance(option, (tuple, list)) else (option,) * d
 
 
-def _pairs(padding: Any, d: int) -> tuple[tuple[int, int], ...]:
+def as_pairs(padding: Any, d: int) -> tuple[tuple[int, int], ...]:
     return tuple(p if isinstance(p, tuple) else (p, p) for p in _each(padding, d))

@@ -111,7 +111,7 @@ class Point:
         return np.where(self.finite, noise, 0.0)
 
     def richardson(self, thorough: bool = False, fine: bool = False) -> Richardson:
-        """Richardson's oracle, told the noise of this function at this point; `fine` has steps near the rounding of x."""
+        """Richardson's oracle, told the noise of this function here; `fine` has steps down to the rounding of x."""
         if fine:
             return Richardson(self.noise, True, start=2.0**-24, levels=12)
         return Richardson(self.noise, thorough)

@@ -49,21 +49,30 @@ def make_tests(
     """Put a pytest test for each op into a module's namespace, with one case per law: ``make_tests(globals())``.
 
     `ops` are names, Ops, functions or specs (all registered ones by default). The tests are called test_<op>, their ids
-    <op>-<law>: ``pytest -k conv2d-adjoint``. `profile` says how many calls each law is held to: "fast" (the default, or
-    the environment variable TGC_PROFILE), "ci", "nightly", "debug". Deterministic but for "nightly".
+    <op>-<law>: ``pytest -k conv2d-adjoint``. `profile` says how many calls each law is held to: "debug", "fast", "ci"
+    or "nightly"; if left out, what --tgc-profile or the environment variable TGC_PROFILE says when the tests run, or
+    "fast". The calls are the same in every run, but for "nightly", and with --tgc-seed or TGC_SEED.
+
+    Raises ValueError for another profile, KeyError for an op that is not registered.
     """
     pytest = import_extra("pytest", "testing", "testing.make_tests")
-    profile = profile or os.environ.get("TGC_PROFILE", "fast")
-    if profile not in EXAMPLES:
-        raise ValueError(f"make_tests: profile must be one of {', '.join(EXAMPLES)}, got {profile!r}")
+    _examples(profile)
     for op in cases().values() if ops is None else ops:
         spec = spec_named(op)
         laws = laws_of(spec)
         parametrize = pytest.mark.parametrize("law", laws, ids=[f"{spec.name}-{law}" for law in laws])
-        namespace[f"test_{spec.name}"] = parametrize(_test_of(spec, profile))
+        namespace[f"test_{spec.name}"] = pytest.mark.tgc(op=spec.name)(parametrize(_test_of(spec, profile)))
 
 
-def _test_of(spec: OpSpec, profile: str) -> Callable[[str], None]:
+def _examples(profile: str | None) -> tuple[str, int]:
+    """The profile that holds now, and its number of calls."""
+    profile = profile or os.environ.get("TGC_PROFILE", "fast")
+    if profile not in EXAMPLES:
+        raise ValueError(f"make_tests: profile must be one of {', '.join(EXAMPLES)}, got {profile!r}")
+    return profile, EXAMPLES[profile]
+
+
+def _test_of(spec: OpSpec, profile: str | None) -> Callable[[str], None]:
     def test(law: str) -> None:
         if law in CASELESS:
             check_case(spec.name, spec.case(Draw.seeded(0)), law)
@@ -76,12 +85,13 @@ def _test_of(spec: OpSpec, profile: str) -> Callable[[str], None]:
     return test
 
 
-def _property(spec: OpSpec, law: str, profile: str) -> Callable[[], None]:
+def _property(spec: OpSpec, law: str, profile: str | None) -> Callable[[], None]:
     hypothesis = import_extra("hypothesis", "testing", "testing.make_tests")
-    examples = EXAMPLES[profile]
+    profile, examples = _examples(profile)
+    seed = os.environ.get("TGC_SEED")
     settings = hypothesis.settings(
         max_examples=max(examples // 2, min(5, examples)) if law in _DEAR else examples,
-        derandomize=profile != "nightly",
+        derandomize=profile != "nightly" and seed is None,
         database=None,
         deadline=None,
         print_blob=False,  # the report has a snippet of its own
@@ -93,7 +103,7 @@ def _property(spec: OpSpec, law: str, profile: str) -> Callable[[], None]:
     def holds(case: OpCase) -> None:
         check_case(spec.name, case, law)
 
-    return holds
+    return hypothesis.seed(int(seed))(holds) if seed is not None else holds
 
 
 def _expect_failure(spec: OpSpec, law: str) -> None:

@@ -84,7 +84,7 @@ def _linear_but_for_rounding(point: Point, arg: int, u: Array) -> bool:
 def _analytic(point: Point, arg: int) -> Choice:
     """The complex step where it agrees with Richardson along a random direction, else Richardson."""
     x = point.inputs[arg]
-    move = {arg: spread_integers(point.rng, x.shape) / 16 * array_scale(x)}
+    move: dict[int, Array] = {arg: spread_integers(point.rng, x.shape) / 16 * array_scale(x)}
     try:
         exact = point.along(ComplexStep(), move)
     except OracleUnfit:

@@ -29,7 +29,7 @@ class Windows:
         self.padding: Any = tuple(pads)
         if d.integer(0, 3) == 3:
             self.padding = tuple((p, d.integer(0, 2)) for p in pads)
-        pairs = naive._pairs(self.padding, axes)
+        pairs = naive.as_pairs(self.padding, axes)
         self.size = tuple(max(1, e - sum(p)) + d.integer(0, 5 - axes) for e, p in zip(extents, pairs, strict=True))
         self.geometry = Geometry(self.stride, pairs, self.dilation, 1)
 
@@ -89,7 +89,7 @@ def _weight_gradient_case(axes: int) -> Callable[[Draw], OpCase]:
 
 def _output(size: tuple[int, ...], kernel: tuple[int, ...], geometry: Geometry) -> tuple[int, ...]:
     per_axis = zip(size, kernel, geometry.stride, geometry.padding, geometry.dilation, strict=True)
-    return tuple(naive._windows(*axis) for axis in per_axis)
+    return tuple(naive.window_count(*axis) for axis in per_axis)
 
 
 def _weight_gradient(x: np.ndarray, z: np.ndarray, kernel: tuple[int, ...], geometry: Geometry) -> np.ndarray:
@@ -100,8 +100,8 @@ def _weight_gradient(x: np.ndarray, z: np.ndarray, kernel: tuple[int, ...], geom
     for n, o, c in np.ndindex(len(x), z.shape[1], inputs):
         for tap in np.ndindex(*kernel):
             for position in np.ndindex(*z.shape[2:]):
-                pixel = naive._pixel(position, tap, stride, padding, dilation)
-                if naive._inside(pixel, x.shape[2:]):
+                pixel = naive.tap_pixel(position, tap, stride, padding, dilation)
+                if naive.is_inside(pixel, x.shape[2:]):
                     dw[o, c][tap] += x[n, o // outputs * inputs + c][pixel] * z[n, o][position]
     return dw
 
@@ -200,15 +200,15 @@ def _fold_case(d: Draw) -> OpCase:
 
 
 def _fold(x: np.ndarray, output_size: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any) -> np.ndarray:
-    pads = naive._pairs(padding, 2)
+    pads = naive.as_pairs(padding, 2)
     output = _output(output_size, kernel_size, Geometry(stride, pads, dilation, 1))
     area = int(np.prod(kernel_size))
     y = np.zeros((len(x), x.shape[1] // area, *output_size))
     for n, c in np.ndindex(*y.shape[:2]):
         for t, tap in enumerate(np.ndindex(*kernel_size)):
             for j, position in enumerate(np.ndindex(*output)):
-                pixel = naive._pixel(position, tap, stride, pads, dilation)
-                if naive._inside(pixel, output_size):
+                pixel = naive.tap_pixel(position, tap, stride, pads, dilation)
+                if naive.is_inside(pixel, output_size):
                     y[n, c][pixel] += x[n, c * area + t, j]
     return y
 

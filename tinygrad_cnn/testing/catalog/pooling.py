@@ -67,7 +67,7 @@ def _window(d: Draw, axes: int, dilations: bool) -> tuple[tuple[int, ...], Windo
     size, o = _options(d, axes, dilations, (2, 1))
     kernel = o["kernel_size"]
     dilation = o.get("dilation", (1,) * axes)
-    pads = naive._pairs(o["padding"], axes)
+    pads = naive.as_pairs(o["padding"], axes)
     return size, Window(kernel, o["stride"] or kernel, pads, dilation, o["ceil_mode"])
 
 
@@ -81,14 +81,14 @@ def _avg_gradient_case(axes: int) -> Callable[[Draw], OpCase]:
 
 
 def _positions(size: tuple[int, ...], window: Window) -> tuple[int, ...]:
-    pools = list(naive._pool(np.zeros((1, 1, *size)), *window))
+    pools = list(naive.pool_windows(np.zeros((1, 1, *size)), *window))
     return tuple(1 + max(axis) for axis in zip(*(position for position, *_ in pools), strict=True))
 
 
 def _avg_gradient(x: np.ndarray, size: tuple[int, ...], window: Window, include_pad: bool) -> np.ndarray:
     y = np.zeros((*x.shape[:2], *size))
     for n, c in np.ndindex(*x.shape[:2]):
-        for position, pixels, padded in naive._pool(y, *window):
+        for position, pixels, padded in naive.pool_windows(y, *window):
             for pixel in pixels:
                 y[n, c][pixel] += x[n, c][position] / (padded if include_pad else len(pixels))
     return y
@@ -144,10 +144,10 @@ def _winners_case(scatter: bool) -> Callable[[Draw], OpCase]:
 def _taps(position: tuple[int, ...], size: tuple[int, ...], window: Window) -> list[tuple[int, tuple[int, ...]]]:
     """The code and the pixel of each tap of a window that lies inside the image."""
     pixels = (
-        naive._pixel(position, tap, window.stride, window.padding, window.dilation)
+        naive.tap_pixel(position, tap, window.stride, window.padding, window.dilation)
         for tap in np.ndindex(*window.kernel)
     )
-    return [(code, pixel) for code, pixel in enumerate(pixels) if naive._inside(pixel, size)]
+    return [(code, pixel) for code, pixel in enumerate(pixels) if naive.is_inside(pixel, size)]
 
 
 def _scatter_winners(x: np.ndarray, winners: np.ndarray, size: tuple[int, ...], window: Window) -> np.ndarray:

@@ -60,8 +60,8 @@ def _stamped(forward: Any, inputs: Any, options: Any) -> Any:
     y = _blank(len(x), w.shape[1] * groups, options["size"], np.result_type(x, w))
     per_group = len(w) // groups
     for n, position, tap in itertools.product(range(len(x)), np.ndindex(*x.shape[2:]), np.ndindex(*w.shape[2:])):
-        pixel = naive._pixel(position, tap, stride, padding, dilation)
-        if naive._inside(pixel, options["size"]):
+        pixel = naive.tap_pixel(position, tap, stride, padding, dilation)
+        if naive.is_inside(pixel, options["size"]):
             at: Any = (slice(None), *position)
             values = [
                 x[n][at][k * per_group : (k + 1) * per_group]
@@ -82,7 +82,7 @@ def _winners_assigned(forward: Any, inputs: Any, options: Any) -> Any:
     for n, c in np.ndindex(*x.shape[:2]):
         for position in np.ndindex(*x.shape[2:]):
             tap = taps[int(winners[n, c][position])]
-            y[n, c][naive._pixel(position, tap, window.stride, window.padding, window.dilation)] = x[n, c][position]
+            y[n, c][naive.tap_pixel(position, tap, window.stride, window.padding, window.dilation)] = x[n, c][position]
     return y
 
 
@@ -90,7 +90,7 @@ def _shares_assigned(forward: Any, inputs: Any, options: Any) -> Any:
     x = inputs[0]
     y = _blank(x.shape[0], x.shape[1], options["size"], x.dtype)
     for n, c in np.ndindex(*x.shape[:2]):
-        for position, pixels, padded in naive._pool(y, *options["window"]):
+        for position, pixels, padded in naive.pool_windows(y, *options["window"]):
             for pixel in pixels:
                 y[n, c][pixel] = x[n, c][position] / (padded if options["include_pad"] else len(pixels))
     return y
@@ -105,8 +105,8 @@ def _columns_assigned(forward: Any, inputs: Any, options: Any) -> Any:
         for (t, tap), (j, position) in itertools.product(
             enumerate(np.ndindex(*kernel)), enumerate(np.ndindex(*output))
         ):
-            pixel = naive._pixel(position, tap, stride, padding, dilation)
-            if naive._inside(pixel, size):
+            pixel = naive.tap_pixel(position, tap, stride, padding, dilation)
+            if naive.is_inside(pixel, size):
                 y[n, c][pixel] = x[n, c * area + t, j]
     return y
 
@@ -325,7 +325,7 @@ def _max_pooling() -> Iterator[Mutant]:
 def _every_maximum(g: Tensor, x: Tensor, y: Tensor, window: Any) -> Tensor:
     d = np.zeros(x.shape, x.dtype)
     for n, c in np.ndindex(*x.shape[:2]):
-        for position, pixels, _ in naive._pool(x.data, *window):
+        for position, pixels, _ in naive.pool_windows(x.data, *window):
             for pixel in pixels:
                 if x.data[n, c][pixel] == y.data[n, c][position]:
                     d[n, c][pixel] += g.data[n, c][position]
@@ -338,8 +338,8 @@ def _last_wins(forward: Any, inputs: Any, options: Any) -> Any:
     for n, c in np.ndindex(*x.shape[:2]):
         for position in np.ndindex(*y.shape[2:]):
             for code, tap in enumerate(np.ndindex(*window.kernel)):
-                pixel = naive._pixel(position, tap, window.stride, window.padding, window.dilation)
-                if naive._inside(pixel, x.shape[2:]) and x[n, c][pixel] == y[n, c][position]:
+                pixel = naive.tap_pixel(position, tap, window.stride, window.padding, window.dilation)
+                if naive.is_inside(pixel, x.shape[2:]) and x[n, c][pixel] == y[n, c][position]:
                     last[n, c][position] = code
     return y, last
 
@@ -350,10 +350,10 @@ def _padded_with_zeros(forward: Any, inputs: Any, options: Any) -> Any:
     x, window = inputs[0], options["window"]
     for position in np.ndindex(*y.shape[2:]):
         taps = [
-            naive._pixel(position, t, window.stride, window.padding, window.dilation)
+            naive.tap_pixel(position, t, window.stride, window.padding, window.dilation)
             for t in np.ndindex(*window.kernel)
         ]
-        if not all(naive._inside(pixel, x.shape[2:]) for pixel in taps):
+        if not all(naive.is_inside(pixel, x.shape[2:]) for pixel in taps):
             at = (slice(None), slice(None), *position)
             y[at] = np.maximum(y[at], 0)
     return y, winners
@@ -408,7 +408,7 @@ def _whole_window(forward: Any, inputs: Any, options: Any) -> Any:
     x, window = inputs[0], options["window"]
     sums = np.zeros((*x.shape[:2], *window.output_shape(x.shape[2:])), x.dtype)
     for n, c in np.ndindex(*x.shape[:2]):
-        for position, pixels, _ in naive._pool(x, *window):
+        for position, pixels, _ in naive.pool_windows(x, *window):
             sums[n, c][position] = sum(x[n, c][pixel] for pixel in pixels)
     return sums / math.prod(window.kernel)
 
