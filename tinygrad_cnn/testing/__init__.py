@@ -15,7 +15,7 @@ command line: python -m tinygrad_cnn.testing [OP ...].
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_cnn.errors import import_extra
-from tinygrad_cnn.testing.battery import BatteryReport, check_case, patched, run_battery
+from tinygrad_cnn.testing.battery import BatteryReport, check_case, laws_of, patched, run_battery
 from tinygrad_cnn.testing.draws import Draw
 from tinygrad_cnn.testing.generation import (
     ConvGeometry,
@@ -28,6 +28,7 @@ from tinygrad_cnn.testing.generation import (
 )
 from tinygrad_cnn.testing.gradchecks import DEFAULT_CHECKS, adjoint_check, gradcheck, gradgradcheck
 from tinygrad_cnn.testing.laws import LawEnv
+from tinygrad_cnn.testing.leaks import no_leaks
 from tinygrad_cnn.testing.random_graphs import Graph, graphs
 from tinygrad_cnn.testing.reports import Failure, GradcheckError, GradReport
 from tinygrad_cnn.testing.specs import ErrorCase, OpCase, OpSpec, cases, register_op
@@ -70,7 +71,9 @@ __all__ = [
     "gradgradcheck",
     "graphs",
     "index_for",
+    "laws_of",
     "make_tests",
+    "no_leaks",
     "op_case",
     "patched",
     "pool_geometry",
