@@ -113,13 +113,19 @@ def build_parser() -> argparse.ArgumentParser:
     pictures = _command(
         commands,
         run_viz,
-        "draw, judge or compare computations saved as .json",
-        "viz run.json -o run.html",
+        "draw, judge or compare computations and recorded runs saved as .json",
+        "viz run.json -o train.html                     a recorded run: the film",
+        "viz run.json --step 200 -o step.svg            one of its steps",
         "viz report run.json --strict --allow frozen",
         "viz diff before.json after.json -o change.svg",
     )
-    pictures.add_argument("words", metavar="FILE | report FILE | diff FILE FILE", nargs="+", help="a figure's .json")
+    pictures.add_argument(
+        "words", metavar="FILE | report FILE | diff FILE FILE", nargs="+", help=".json of a figure or a run"
+    )
     pictures.add_argument("-o", "--out", help="the picture to write; .svg .html .png .pdf .dot .json or .txt")
+    pictures.add_argument(
+        "--step", type=int, help="of a recorded run, the step to draw (default: the film, or the last)"
+    )
     pictures.add_argument("--strict", action="store_true", help="report: status 1 if anything is wrong or not judged")
     pictures.add_argument("--allow", action="append", default=[], metavar="KIND", help="a kind that --strict lets pass")
     _add_look(pictures)
@@ -286,15 +292,39 @@ def run_viz(options: argparse.Namespace) -> int:
         raise ValueError(f"expected `{wanted[what]}`, got {' '.join(options.words)!r}")
     if what != "report" and not options.out:
         raise ValueError("name the picture to write: -o net.svg")
-    look = viz.Options(level=options.level, theme=options.theme)
-    figures = [viz.Figure(viz.Trace.from_json(Path(file).read_text(encoding="utf-8")), look) for file in files]
+    seen = [_read_picture(file) for file in files]
     if what == "report":
-        report = figures[0].report()
+        report = seen[0].report() if isinstance(seen[0], viz.Run) else viz.Figure(seen[0]).report()
         print(report)
         return int(options.strict and not viz.passes(report, options.allow))
+    first = seen[0]
+    if what == "draw" and isinstance(first, viz.Run) and options.step is None and options.out.lower().endswith(".html"):
+        print(f"wrote {first.movie(options.out, theme=options.theme)}")
+        return 0
+    figures = [_figure(each, options) for each in seen]
     picture = viz.diff(*figures, names=(Path(files[0]).stem, Path(files[1]).stem)) if what == "diff" else figures[0]
     print(f"wrote {picture.save(options.out)}")
     return 0
+
+
+def _read_picture(file: str) -> Any:
+    """The recorded run or the computation in a file."""
+    from viz.recording_file import opened
+
+    try:
+        return opened(Path(file).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+
+
+def _figure(seen: Any, options: argparse.Namespace) -> Any:
+    import viz
+
+    if isinstance(seen, viz.Run):
+        return seen.figure(options.step, level=options.level, theme=options.theme)
+    if options.step is not None:
+        raise ValueError("--step is for recorded runs; this file holds one step")
+    return viz.Figure(seen, viz.Options(level=options.level, theme=options.theme))
 
 
 def run_gradcheck(options: argparse.Namespace) -> int:

@@ -33,6 +33,8 @@ class History:
 
 def run(out: str | Path = "runs/demo", *, epochs: int = EPOCHS, seed: int = 0) -> float:
     """Trains, looks at the test digits once, writes weights and pictures into `out`; returns the test accuracy."""
+    import viz
+
     for module in ("sklearn", "matplotlib", "rich"):
         import_extra(module, "demo", "the demo")
     folder = Path(out)
@@ -44,8 +46,9 @@ def run(out: str | Path = "runs/demo", *, epochs: int = EPOCHS, seed: int = 0) -
     print(tc.summary(model, (1, 28, 28)), end="\n\n")
     written = draw_gradient_flow(model, optimizer, folder, "before")
     started = time.perf_counter()
-    with threadpoolctl.threadpool_limits(1, user_api="blas"):  # so small a network gains nothing from more threads
-        history = with_progress(train(model, optimizer, epochs, seed), epochs)
+    recorder = viz.record(model, optimizer, title="LeNet-5 in training")
+    with threadpoolctl.threadpool_limits(1, user_api="blas"), recorder:  # so small a network gains nothing from more
+        history = with_progress(train(model, optimizer, epochs, seed, recorder), epochs)
     print(f"\ntrained {epochs} epoch{'s' if epochs > 1 else ''} in {time.perf_counter() - started:.0f} s")
     test = data.digits("test", size=28)
     accuracy = evaluate(model, test)
@@ -53,6 +56,9 @@ def run(out: str | Path = "runs/demo", *, epochs: int = EPOCHS, seed: int = 0) -
 
     tc.save(model, folder / "lenet5.npz")
     written |= draw_gradient_flow(model, optimizer, folder, "after")
+    recorder.movie(folder / "film.html")
+    recorder.to_json(folder / "run.json")
+    written |= {"film.html": "the gradients during training: play it in a browser", "run.json": "what was recorded"}
     written |= draw_curves(history, accuracy, folder)
     written |= draw_what_it_sees(model, test[:1][0], folder)
     written["lenet5.npz"] = "the trained weights"
@@ -65,7 +71,7 @@ def run(out: str | Path = "runs/demo", *, epochs: int = EPOCHS, seed: int = 0) -
 
 NEXT = """
 next
-  open {folder}/gradient_flow_after.svg in a browser: values flow down, gradients flow up
+  open {folder}/film.html in a browser: values flow down, gradients flow up, step by step
   tinygrad-cnn demo --seed 1                          another start
   tinygrad-cnn graph --model vgg_small -o vgg.svg     a larger network
   python examples/own_op.py                           an operation of your own, drawn and checked (in the repository)"""
@@ -75,9 +81,9 @@ next
 
 
 def train(
-    model: nn.Module, optimizer: optim.Adam, epochs: int = EPOCHS, seed: int = 0
+    model: nn.Module, optimizer: optim.Adam, epochs: int = EPOCHS, seed: int = 0, recorder: Any = None
 ) -> Iterator[tuple[float, float]]:
-    """Trains on the shifted training digits; yields the mean loss and the accuracy of each epoch."""
+    """Trains on the shifted training digits, before a `viz.record`; yields mean loss and accuracy of each epoch."""
     shift = data.transforms.RandomShift(SHIFT)
     loader = data.DataLoader(
         data.digits("train", size=28), BATCH_SIZE, shuffle=True, seed=seed, drop_last=True, transform=shift
@@ -92,6 +98,8 @@ def train(
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            if recorder is not None:
+                recorder.step(loss)
             schedule.step()
             losses.append(loss.item())
             right += int((logits.data.argmax(1) == labels).sum())

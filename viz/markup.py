@@ -9,6 +9,7 @@ from collections.abc import Iterable
 FONT = "Arial"  # engines without fonts know its metrics; a list of families would not be understood by all
 MONO = "DejaVu Sans Mono"
 
+LONGEST = 2000  # characters of a tooltip
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]+")
 
 
@@ -18,8 +19,8 @@ def esc(text: object) -> str:
 
 
 def plain(text: object) -> str:
-    """Any text, safe as a quoted DOT attribute: Graphviz expands backslashes there, so they are doubled."""
-    return esc(text).replace("\\", "\\\\")
+    """Any text, safe as a quoted DOT attribute: Graphviz expands backslashes, and reads no more than 16384 bytes."""
+    return esc(str(text)[:LONGEST]).replace("\\", "\\\\")
 
 
 def text(

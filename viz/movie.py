@@ -1,4 +1,4 @@
-"""The film: the page of a recorded run, with a slider. The picture is laid out once; a step is other numbers in it."""
+"""The film: the page of a recorded run, with a slider. It is laid out once; a step is other numbers in it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from dataclasses import replace
 from typing import Any
 
 from viz import page, svg
+from viz.cards import BLOCKS
 from viz.diagram import Card, Diagram
 from viz.figure import Figure, Options
-from viz.cards import BLOCKS
 from viz.page_data import Data, level_data, name_of
 from viz.palette import DARK, LIGHT, Theme
 from viz.recording_run import Run
@@ -79,8 +79,8 @@ def _film(run: Run, options: Options, stage: Figure) -> Data:
     cards: list[Data] = [{"flow": [], "gain": [], "rms": [], "update": [], "active": [], "marks": []}
                          for _ in stage.diagram.cards]  # fmt: skip
     links: list[Data] = [{"flow": [], "gain": []} for _ in stage.diagram.links]
-    film: Data = {"steps": run.steps, "losses": [_short(loss) for loss in run.losses], "lr": [], "loss": [], "batch": [],
-                  "reference": [], "cards": cards, "links": links, "strips": STRIPS}  # fmt: skip
+    film: Data = {"steps": run.steps, "losses": [_short(loss) for loss in run.losses], "cards": cards, "links": links,
+                  "lr": [], "loss": [], "batch": [], "reference": [], "strips": STRIPS}  # fmt: skip
     for trace in run.traces():
         diagram = Figure(trace, options).diagram
         step = trace.steps[0]
@@ -164,9 +164,8 @@ def _maps(run: Run, options: Options, stage: Figure) -> list[Data]:
     for index in (i for i, frame in enumerate(run.frames) if frame.maps is not None):
         figure = _Stage(run.trace_at(index), options) if index else stage
         files = figure._drawing.album.files
-        found.append(
-            {"frame": index, "cards": {name: _strips(label, files) for name, label in _NODE.findall(figure.dot())}}
-        )
+        cards = {name: _strips(label, files) for name, label in _NODE.findall(figure.dot())}
+        found.append({"frame": index, "cards": cards})
     return found
 
 

@@ -180,10 +180,11 @@ def _bar(page: Page) -> str:
 
 def _state(report: Report) -> str:
     if report.gap and not report:
-        return f'<button type="button" class="state" id="state" aria-expanded="false">not judged: {_esc(report.gap)}</button>'
-    look = "bad" if report else "good"
-    words = f"{len(report)} finding{'s' if len(report) > 1 else ''}" if report else "nothing is wrong"
-    sign = "▲" if report else "●"
+        look, sign, words = "", "", f"not judged: {_esc(report.gap)}"
+    elif report:
+        look, sign, words = "bad", "▲", f"{len(report)} finding{'s' if len(report) > 1 else ''}"
+    else:
+        look, sign, words = "good", "●", "nothing is wrong"
     return (
         f'<button type="button" class="state {look}" id="state" aria-expanded="false" aria-controls="findings">'
         f"{sign} {words}</button>"
@@ -214,7 +215,7 @@ def _canvas(level: Data, picture: str) -> str:
 
 def _caption(level: Data) -> str:
     what = "module" if level["level"] == "module" else "operation"
-    return f"Gradient by {what}, in forward order. ‖∂L‖ is the norm per sample at the output; gain is what a layer makes of it."
+    return f"Gradient by {what}, in forward order. ‖∂L‖: norm per sample at the output; gain: what a layer makes of it."
 
 
 _HELP = """<p class="help"><kbd>/</kbd> search   <kbd>+</kbd> <kbd>−</kbd> <kbd>0</kbd> zoom   <kbd>Tab</kbd> to a card,

@@ -1,4 +1,4 @@
-"""The file of a recorded run: JSON with a version, a length and a checksum, so that a damaged one is never half read."""
+"""The file of a recorded run: JSON with a version, a length and a checksum, so that no damaged one is half read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from viz.describing import named_parameters
 from viz.recording_run import Run
-from viz.trace import as_plain, from_plain
+from viz.trace import Trace, as_plain, from_plain
 
 FORMAT = "tinygrad_cnn.viz.run"
 VERSION = 1
@@ -17,6 +17,11 @@ VERSION = 1
 def is_run(text: str) -> bool:
     """Whether a text claims to be a run, whole or not."""
     return FORMAT in text[:200]
+
+
+def opened(text: str) -> Run | Trace:
+    """What a file of this package holds: a recorded run, or one computation."""
+    return decoded(text) if is_run(text) else Trace.from_json(text)
 
 
 def encoded(run: Run) -> str:

@@ -25,7 +25,7 @@ def maps_of(trace: Trace, seen: Pass, nodes: dict[int, Any], leaves: dict[str, A
     for edge in trace.edges:
         source = trace.nodes[edge.source]
         if source.kind == "input" and edge.target in nodes:
-            array = _array(seen.inputs[nodes[edge.target]][edge.position])
+            array = _array(seen, seen.inputs[nodes[edge.target]][edge.position])
             _keep(maps.nodes, source.id, out=measure.samples(array) if array is not None else None)
     for parameter in trace.parameters:
         leaf = leaves.get(f"p{parameter.id}")
@@ -42,7 +42,7 @@ def _operation(maps: Maps, node: Any, seen: Pass, made: Any) -> None:
     y, g = seen.outputs[made], seen.upstream.get(made)
     grad = measure.maps(_one(g, node.batched), signed=True) if g is not None else None
     _keep(maps.nodes, node.id, out=measure.maps(_one(y, node.batched)), grad=grad)
-    inputs = [_array(value) for value in seen.inputs[made]]
+    inputs = [_array(seen, value) for value in seen.inputs[made]]
     crops = crops_of(node.op, node, inputs, y, g, [seen.downstream.get((made, i)) for i in range(len(inputs))])
     if crops:
         maps.crops[str(node.id)] = crops
@@ -58,6 +58,7 @@ def _one(array: np.ndarray, batched: bool) -> np.ndarray:
     return array[0] if batched and len(array) else array
 
 
-def _array(value: Any) -> np.ndarray | None:
-    array = value.data if hasattr(value, "grad_fn") else value
+def _array(seen: Pass, value: Any) -> np.ndarray | None:
+    """The values of an input; of a parameter those before the optimiser's step."""
+    array = seen.before.get(id(value), value.data) if hasattr(value, "grad_fn") else value
     return array if isinstance(array, np.ndarray) and array.ndim else None

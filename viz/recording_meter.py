@@ -29,7 +29,8 @@ def measured(array: np.ndarray) -> Magnitude:
     """What `measure.magnitude` says (its flow being the norm), in one pass where the numbers allow it."""
     flat = array.ravel("K")  # in the order of memory: no copy
     if flat.dtype == np.float32 and flat.size:
-        square = float(np.dot(flat, flat))
+        with np.errstate(all="ignore"):
+            square = float(np.dot(flat, flat))
         if 1e-30 < square < 1e36:  # else a square has underflowed or overflowed, or something is not finite
             norm = math.sqrt(square)
             return Magnitude(norm, norm, norm / math.sqrt(flat.size), max(float(flat.max()), -float(flat.min())))

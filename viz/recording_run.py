@@ -123,7 +123,7 @@ class Run:
         return trace
 
     def traces(self) -> Iterator[Trace]:
-        """The numbers of all frames, one after the other in one and the same Trace; its maps stay those of the first."""
+        """The numbers of all frames, one after the other in one and the same Trace; maps stay those of the first."""
         return self._filled(copy.deepcopy(self.trace), range(len(self.frames)))
 
     def _filled(self, trace: Trace, indices: Any) -> Iterator[Trace]:

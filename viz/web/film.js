@@ -94,7 +94,8 @@ class Film {
     if (film.lr[frame] !== null) facts.push(`lr ${number(film.lr[frame], 3)}`);
     if (film.batch[frame] !== null) facts.push(`batch ${film.batch[frame]}`);
     if (this.facts) setText(this.facts, facts.join("     "));
-    one("#now").value = `step ${film.steps[frame]} of ${film.losses.length - 1}` + (film.loss[frame] !== null ? ` · loss ${number(film.loss[frame], 3)}` : "");
+    const loss = film.loss[frame] !== null ? ` · loss ${number(film.loss[frame], 3)}` : "";
+    one("#now").value = `step ${film.steps[frame]} of ${film.losses.length - 1}${loss}`;
     this.slider.setAttribute("aria-valuetext", facts.join(", "));
     this.showEvent(frame);
     if (!this.playing) this.settle();
@@ -244,7 +245,10 @@ class FilmCard {
     const { column, data: card } = this;
     const lead = card.parameters.find((parameter) => parameter.shape.includes("×")) || card.parameters[0];
     const rms = column.rms[frame];
-    if (lead?.gradient && rms !== null) Object.assign(lead, { update: column.update[frame], gradient: typeof rms === "string" ? { bad: rms } : { rms } });
+    if (lead?.gradient && rms !== null) {
+      lead.update = column.update[frame];
+      lead.gradient = typeof rms === "string" ? { bad: rms } : { rms };
+    }
     if (this.rms >= 0) this.showUpdate(rms, column.update[frame]);
     if (this.passing >= 0 && column.active[frame]) this.showPassing(column.active[frame]);
     if (this.value >= 0 && this.film.film.loss[frame] !== null) {
@@ -305,7 +309,8 @@ class FilmCard {
     const box = this.body.getBBox();
     const [back, ink] = data.themes[isDark() ? "dark" : "light"].badges[marks[0].kind];
     const group = draw("g", { class: "mark" });
-    group.append(draw("rect", { x: box.x, y: box.y, width: box.width, height: box.height, rx: 12, fill: "none", stroke: back, "stroke-width": 2.4 }));
+    const place = { x: box.x, y: box.y, width: box.width, height: box.height };
+    group.append(draw("rect", { ...place, rx: 12, fill: "none", stroke: back, "stroke-width": 2.4 }));
     const words = draw("text", { x: box.x + box.width - 16, y: box.y + 14.5, "text-anchor": "end", fill: ink });
     words.textContent = marks[0].badge + (marks.length > 1 ? `  +${marks.length - 1}` : "");
     this.element.append(group);
@@ -319,12 +324,13 @@ class FilmCard {
     this.element?.setAttribute("aria-label", spoken(this.data));
     if (!this.row) return;
     const { gradient, gain, decades, marks } = this.data;
+    const [rms, update] = [this.column.rms[this.film.frame], this.column.update[this.film.frame]];
     const cells = {
       flow: [gradient ? gradient.bad || number(gradient.flow) : "", gradient?.flow],
       share: [typeof decades === "number" ? factor(10 ** decades) : "", decades],
       gain: [factor(gain), gain],
-      rms: [this.column.rms[this.film.frame] === null ? "" : number(this.column.rms[this.film.frame]), this.column.rms[this.film.frame]],
-      update: [this.column.update[this.film.frame] === null ? "" : updateWords(this.column.update[this.film.frame]), this.column.update[this.film.frame]],
+      rms: [rms === null ? "" : number(rms), rms],
+      update: [update === null ? "" : updateWords(update), update],
     };
     for (const [name, [words, value]] of Object.entries(cells)) {
       const cell = one(`td.${name}`, this.row);

@@ -66,7 +66,8 @@ function pin(id) {
   picture.view.show(element);
   const content = [...aboutCard(picture.cards.get(id).data), make("p", { id: "cell-words", class: "says" })];
   about.show(content, element, true);
-  for (const row of all("tbody tr")) row.classList.toggle("current", row.dataset.card === id && row.closest("table").dataset.level === shown);
+  const table = one(`table[data-level="${shown}"]`);
+  for (const row of all("tbody tr", table)) row.classList.toggle("current", row.dataset.card === id);
 }
 
 function unpin() {
@@ -142,9 +143,11 @@ one("#state").addEventListener("click", () => {
 
 for (const button of all("#findings [data-where]")) {
   button.addEventListener("click", () => {
-    const card = [...current().cards.values()].find(({ data: each }) => each.path === button.dataset.where || each.name === button.dataset.where)
-      || [...current().cards.values()].find(({ data: each }) => each.marks.some((mark) => mark.message.startsWith(`${button.dataset.where}:`)));
-    if (card) pin(card.data.id);
+    const { where } = button.dataset;
+    const cards = [...current().cards.values()].map((card) => card.data);
+    const card = cards.find((each) => each.path === where || each.name === where)
+      || cards.find((each) => each.marks.some((mark) => mark.message.startsWith(`${where}:`))); // inside a closed one
+    if (card) pin(card.id);
   });
 }
 

@@ -109,7 +109,8 @@ function throughConvolution(card, here) {
   if (grids.length < 3) { // the kernel alone, in the forward card: where it stands when it is turned
     const [kh, kw] = card.route.kernel;
     const turned = card.crops.backward?.length === 3 ? [["backward", 1, kh - 1 - row, kw - 1 - column]] : [];
-    return { cells: turned, words: `${grids[grid].label.replace("]", "")}][${row},${column}] = ${number(valueAt(card, here), 3)}; backward turns it by 180°` };
+    const value = number(valueAt(card, here), 3);
+    return { cells: turned, words: `${grids[grid].label}[${row},${column}] = ${value}; backward turns it by 180°` };
   }
   const names = side === "backward" ? ["∂y", "rot180 W", "∂x"] : ["x", "W", "y"];
   const value = number(valueAt(card, here), 3);
@@ -120,7 +121,8 @@ function throughConvolution(card, here) {
     const cells = seen.flatMap((tap) => [tap.source, tap.weight]);
     const sum = seen.reduce((total, tap) => total + valueAt(card, tap.source) * valueAt(card, tap.weight), 0);
     const part = grids[2].label.includes("Σ") ? `, of which ${number(sum, 3)} by this window; the other output channels add the rest` : "";
-    return { cells, words: `${names[2]}[${place}] = ${value}: its window in ${names[0]} (${seen.length} of ${taps.length} in sight) times the weights ringed${part}` };
+    const window = `its window in ${names[0]} (${seen.length} of ${taps.length} in sight) times the weights ringed`;
+    return { cells, words: `${names[2]}[${place}] = ${value}: ${window}${part}` };
   }
   const cells = [];
   for (let r = 0; r < grids[2].size[0]; r += 1) {
@@ -155,7 +157,9 @@ function throughPool(card, here) {
   const place = placeOf(card, here).join(",");
   if (!windows.length) return { cells, words: `[${place}] = ${value}: not the largest of its window, so no gradient reaches it` };
   const [r, c] = placeOf(card, ["forward", 0, ...rings[windows[0]]]);
-  return { cells, words: pooled ? `[${place}] = ${value}: won by x[${r},${c}], which gets all of the gradient` : `[${place}] = ${value}: the winner of ${windows.length > 1 ? `${windows.length} windows` : "its window"}` };
+  const won = `won by x[${r},${c}], which gets all of the gradient`;
+  const winner = `the winner of ${windows.length > 1 ? `${windows.length} windows` : "its window"}`;
+  return { cells, words: `[${place}] = ${value}: ${pooled ? won : winner}` };
 }
 
 /** A rectifier: the same place before and after. */

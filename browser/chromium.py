@@ -15,7 +15,7 @@ from typing import Any
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 PATIENCE = 60.0  # seconds for one answer
 MISSING = (
-    "tests/browser needs Chromium, and none of {names} is on PATH. Install it (Debian, Ubuntu: apt-get install "
+    "make browser needs Chromium, and none of {names} is on PATH. Install it (Debian, Ubuntu: apt-get install "
     "chromium), or name it: CHROMIUM=/path/to/chromium"
 )
 
@@ -213,9 +213,8 @@ class Page:
 
     def middle_of(self, element: str) -> tuple[float, float]:
         """The middle of an element, which is a JavaScript expression."""
-        box = self.run(
-            f"(() => {{ const b = ({element}).getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; }})()"
-        )
+        middle = "b => [b.x + b.width / 2, b.y + b.height / 2]"
+        box = self.run(f"({middle})(({element}).getBoundingClientRect())")
         return float(box[0]), float(box[1])
 
     def screenshot(self, path: Path | None = None, *, whole: bool = False) -> bytes:
