@@ -31,6 +31,115 @@ def gradients(f, *inputs, g=None):
     return [d.data for d in found]
 
 
+# ---- gradients that are gathered -------------------------------------------------------------------------------
+
+
+def test_a_second_use_overwrites_the_gradient_of_the_first():
+    """Shared weights, a diamond, one operand twice, twice into .grad: each sums."""
+    w, x = leaf([[2.0]]), leaf([[3.0]])
+    F.linear(F.linear(x, w), w).sum().backward()  # x w w
+    assert (w.grad.item(), x.grad.item()) == (2 * 2 * 3, 4)
+    a = leaf(3.0)
+    b = a + a
+    (b * b + a).backward()
+    assert a.grad.item() == 8 * 3 + 1
+    (a * a).backward()
+    assert a.grad.item() == 8 * 3 + 1 + 6
+
+
+@pytest.mark.parametrize("walk", ["backward", "grad", "create_graph", "func", "inputs", "checkpoint"])
+def test_a_walk_that_recurses_or_enumerates_paths(walk):
+    def chain(x):
+        for _ in range(3000):  # three times the interpreter's limit, and 2**3000 paths
+            x = (x + x) * 0.5
+        return x
+
+    x = leaf(1.0)
+    if walk == "backward":
+        chain(x).backward()
+        slope = x.grad
+    elif walk == "func":
+        slope = tc.func.grad(chain)(x)
+    elif walk == "inputs":
+        chain(x).backward(inputs=[x])
+        slope = x.grad
+    elif walk == "checkpoint":
+        (slope,) = tc.grad(tc.checkpoint(chain, x), x)
+    else:
+        (slope,) = tc.grad(chain(x), x, create_graph=walk == "create_graph")
+    assert slope.item() == 1
+
+
+@pytest.mark.parametrize("into", ["getitem", "setitem", "cat", "where", "add"])
+def test_the_incoming_gradient_is_written_or_handed_on_to_two(into):
+    """Then the gradient given changes, or that of another input when one is written."""
+    a, b = leaf(np.arange(4.0)), leaf(np.arange(4.0))
+    y, sums = {
+        "getitem": lambda: (a[:] + b, (4, 4)),
+        "setitem": lambda: (_written_into(a * 1.0, b), (2, 2)),
+        "cat": lambda: (tc.cat([a, b]), (4, 4)),
+        "where": lambda: (tc.where(np.array([True, False, True, False]), a, b), (2, 2)),
+        "add": lambda: (a + b, (4, 4)),
+    }[into]()
+    g = np.ones(y.shape)
+    g.flags.writeable = False
+    y.backward(g)
+    assert (a.grad.data.sum(), b.grad.data.sum()) == sums
+    a.grad.data[...] = 7
+    assert (b.grad.data.sum(), g.sum()) == (sums[1], g.size)
+
+
+def _written_into(y, v):
+    y[:2] = v[:2]
+    return y
+
+
+def test_a_gradient_of_no_axes_becomes_a_python_number():
+    for f in (lambda x: x * x, lambda x: (x + np.ones(3)).sum(), lambda x: x.exp().sum()):
+        x = leaf(2.0)
+        for _ in range(2):  # also when it is added to what is there
+            f(x).backward()
+            assert type(x.grad.data) is np.ndarray
+            assert (x.grad.shape, x.grad.dtype) == ((), np.float64)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_gradients_drift_to_another_dtype(dtype):
+    """Through a mean, a padding of -inf, an integer mask, a Python number, a mixed operand."""
+    for f in (
+        lambda x: x.mean() * 2,
+        lambda x: F.max_pool1d(x.reshape(1, 1, 4), 2, 2, 1),
+        lambda x: x * np.array([1, 0, 1, 0]),
+        lambda x: 0.5 * x / 3,
+        lambda x: x.astype("float64") * np.ones(4),
+        lambda x: x.std() + x.norm() + x.logsumexp(),
+    ):
+        x = tc.tensor(np.array([1.0, 2.0, 3.0, 5.0]), dtype=dtype, requires_grad=True)
+        y = f(x)
+        y.backward(np.ones(y.shape))
+        assert x.grad.dtype == dtype
+
+
+def test_truth_of_an_array_decides_whether_an_argument_was_given():
+    """`if weight:`, `if axis:`, `if seed:`: 0 is a value, and an array of zeros is given."""
+    zero = np.zeros((), np.float64)
+    x = leaf(np.ones((2, 3)))
+    assert x.sum(axis=0).shape == (3,)
+    x.sum().backward(zero)
+    assert not x.grad.data.any()
+    y = F.cross_entropy(np.ones((2, 3)), [0, 1], weight=np.array([0.0, 0.0, 1.0]))
+    assert y.item() == 0  # nothing counts; without the weight it would be log 3
+    assert F.conv2d(np.ones((1, 1, 3, 3)), np.ones((1, 1, 3, 3)), np.zeros(1), padding=0).item() == 9
+    tc.manual_seed(0)
+    first = tc.rand(3).tolist()
+    tc.manual_seed(0)
+    assert tc.rand(3).tolist() == first
+    assert x.clip(0.0, None).shape == x.shape
+    assert tc.zeros(2).clip(max=0.0).tolist() == [0, 0]
+    with pytest.raises(ValueError, match="truth value"):
+        bool(x)
+
+
 # ---- windows ---------------------------------------------------------------------------------------------------
 
 
