@@ -223,6 +223,19 @@ def test_leaf_and_views_refuse_recorded_writes():
     assert x.tolist() == [1.0, 2.0]
 
 
+def test_a_part_is_updated_by_assigning_it():
+    x = leaf(1.0, 2.0, 3.0)
+    h = x * 2.0
+    with pytest.raises(tc.TapeError, match=r"view made by 'getitem'.*for x\[i\] \+= y write x\[i\] = x\[i\] \+ y"):
+        h[:2] += 1.0
+    h[:2] = h[:2] * x[:2] + 1.0
+    h.sum().backward()
+    assert x.grad.tolist() == [4.0, 8.0, 2.0]
+    c = tc.zeros(3)
+    c[1] += 5.0  # no gradient, no tape
+    assert c.tolist() == [0.0, 5.0, 0.0]
+
+
 def test_a_base_used_after_a_write_through_its_view_is_refused():
     x = leaf(1.0, 2.0)
     h = x * 2.0

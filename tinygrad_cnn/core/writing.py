@@ -55,9 +55,10 @@ def _refuse_to_hide_values(tensor: Tensor, name: str) -> None:
             "tc.no_grad(), or compute a new Tensor"
         )
     if tensor._node is not None and tensor._node.is_view:
+        whole = "; for x[i] += y write x[i] = x[i] + y" if tensor._node.op.name == "getitem" else ""
         raise TapeError(
             f"{name} in place: this Tensor of shape {tensor.shape} is a view made by {tensor._node.op.name!r}, and the "
-            "Tensor it looks at would change unseen; use x.clone() first"
+            f"Tensor it looks at would change unseen; use x.clone() first{whole}"
         )
 
 
