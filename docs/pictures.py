@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/pictures.md into docs/images: `python docs/pictures.py`, with the extra "demo" installed."""
+"""Draw the pictures of docs/pictures.md into docs/images: `python docs/pictures.py`; needs the extra "demo"."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def step(model: Any, images: Any, labels: Any, title: str) -> viz.capture:
 
 
 def digits(count: int) -> tuple[np.ndarray, np.ndarray]:
-    return data.digits("train", size=28)[:count]
+    images, labels = data.digits("train", size=28)[:count]
+    return images, labels
 
 
 def trained_lenet() -> Any:

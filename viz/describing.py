@@ -1,8 +1,12 @@
-"""What a model says of itself: its modules, their types, its parameters' names."""
+"""What a model says of itself: its modules, their types, its parameters' names, the options of its operations."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from viz.trace import Module
 
@@ -50,3 +54,22 @@ def parameter_name(tensor: Any, path: str, op: Any, position: int) -> str:
     if getattr(tensor, "name", None):
         return str(tensor.name)
     return f"{path}.{op.input_name(position)}" if path else str(op.input_name(position))
+
+
+def plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of an operation as JSON can hold them; a NamedTuple such as a geometry becomes its fields."""
+    return {name: value for name, option in options.items() if (value := _plain(option)) is not None}
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "_asdict"):
+        return {name: _plain(v) for name, v in value._asdict().items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value] if len(value) <= 16 else f"{len(value)} values"
+    if isinstance(value, bool | int | str) or value is None:
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    return f"array {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__

@@ -56,6 +56,11 @@ def maps(array: np.ndarray, *, signed: bool | None = None, limit: int = TILES) -
     return quantised(chosen, signed=signed, of=len(array))
 
 
+def signed_maps(array: np.ndarray) -> Thumb | None:
+    """The maps of a gradient: about zero, whatever its signs."""
+    return maps(array, signed=True)
+
+
 def samples(array: np.ndarray, *, limit: int = TILES) -> Thumb | None:
     """The first few samples of a batch of images (N, C, H, W): colour if C is 3, else the first channel."""
     array = np.asarray(array)[:limit]

@@ -52,6 +52,11 @@ class Leaf:
     name: str = ""
     parameter: bool = True
 
+    @property
+    def dimensions(self) -> tuple[int, ...]:
+        """The shape of its values."""
+        return tuple(self.values.shape)
+
 
 @dataclass(eq=False)
 class Outside:
@@ -61,6 +66,11 @@ class Outside:
     shape: tuple[int, ...] = ()
     name: str = ""
     model_input: bool = False
+
+    @property
+    def dimensions(self) -> tuple[int, ...]:
+        """The shape, as far as it is known."""
+        return tuple(self.array.shape) if self.array is not None else self.shape
 
 
 @dataclass
