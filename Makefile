@@ -5,7 +5,7 @@ VENV_PARITY ?= .venv-parity
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python; do \
 	$$python -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: help demo test lint mutants parity docs clean
+.PHONY: help demo test lint mutants browser parity docs clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -21,6 +21,9 @@ lint: $(VENV)/.dev  ## check style and types
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
+
+browser: $(VENV)/.dev  ## test the pages and films in Chromium, which must be installed
+	@OPENBLAS_NUM_THREADS=1 $(VENV)/bin/python -m pytest browser -q
 
 mutants: $(VENV)/.dev  ## seed bugs into every operation, and see that the testing kit finds them and nothing else
 	@OPENBLAS_NUM_THREADS=1 $(VENV)/bin/python -m tinygrad_cnn.testing.mutants

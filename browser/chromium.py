@@ -8,6 +8,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,15 @@ MISSING = (
     "make browser needs Chromium, and none of {names} is on PATH. Install it (Debian, Ubuntu: apt-get install "
     "chromium), or name it: CHROMIUM=/path/to/chromium"
 )
+
+# The protocol's descriptors are 3 and 4, whatever the pipes' own numbers are.
+_LAUNCH = """
+import fcntl, os, sys
+down, up = (fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3])  # out of the way of 3 and 4
+os.dup2(down, 3)
+os.dup2(up, 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 def executable() -> str:
@@ -39,8 +49,7 @@ class Chromium:
             "--disable-dev-shm-usage", "--disable-extensions", "--disable-background-networking",
             f"--user-data-dir={profile}", "--remote-debugging-pipe", "about:blank",
         ]  # fmt: skip
-        # The protocol's descriptors are 3 and 4, whatever the pipes' own numbers are.
-        command = ["sh", "-c", f'exec "$@" 3<&{down} 4>&{up}', "sh", executable(), *flags]
+        command = [sys.executable, "-c", _LAUNCH, str(down), str(up), executable(), *flags]
         self._process = subprocess.Popen(
             command, pass_fds=(down, up), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

@@ -8,14 +8,14 @@ function makeSortable(table) {
     head.setAttribute("aria-sort", up ? "ascending" : "descending");
     const rows = all("tbody tr", table);
     const key = (row) => row.cells[column].dataset.value ?? row.cells[column].textContent;
-    rows.sort((a, b) => (up ? 1 : -1) * compare(key(a), key(b)) || a.dataset.order - b.dataset.order);
+    rows.sort((a, b) => compare(key(a), key(b), up) || a.dataset.order - b.dataset.order);
     one("tbody", table).append(...rows);
   }));
 }
 
-/** Numbers by size, words by the alphabet; what is empty comes below all. */
-function compare(a, b) {
-  if (a === "" || b === "") return (a === "" ? 0 : 1) - (b === "" ? 0 : 1);
+/** Numbers by size, words by the alphabet; what is empty comes last either way. */
+function compare(a, b, up) {
+  if (a === "" || b === "") return (a === "" ? 1 : 0) - (b === "" ? 1 : 0);
   const [x, y] = [Number(a), Number(b)];
-  return Number.isNaN(x) || Number.isNaN(y) ? a.localeCompare(b) : x - y;
+  return (up ? 1 : -1) * (Number.isNaN(x) || Number.isNaN(y) ? a.localeCompare(b) : x - y);
 }
