@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from tinygrad_cnn.core.op import Op
 from tinygrad_cnn.core.tensor import Tensor
+from tinygrad_cnn.testing import snippets
+from tinygrad_cnn.testing.blame import culprit
 from tinygrad_cnn.testing.directions import spread_integers
 from tinygrad_cnn.testing.laws import LawEnv
 from tinygrad_cnn.testing.reports import GradcheckError, GradReport
@@ -69,7 +69,7 @@ def gradcheck(
     )
     if order not in (1, 2):
         raise ValueError(f"gradcheck: order must be 1 or 2, got {order}; for higher orders give the gradient as fn")
-    call = _call("gradcheck", fn, kwargs)
+    call = snippets.call("gradcheck", fn, _options(settings, kwargs))
     report = check_subject(subject, given, wanted, settings, checks=checks, raise_=raise_, call=call)
     if order == 2 and report.ok:
         return _second_order(fn, subject, given, wanted, None, settings, kwargs, raise_)
@@ -134,7 +134,7 @@ def adjoint_check(
     settings = Settings(oracle="exact", kind="multilinear", linear_in=(arg,), seed=seed, probes=probes)
     rng = np.random.default_rng(seed)
     given = tuple(spread_integers(rng, x.shape).astype(x.dtype) if i == arg else x for i, x in enumerate(given))
-    call = _call("adjoint_check", fn, kwargs, f", arg={arg}")
+    call = snippets.call("adjoint_check", fn, {"arg": arg, **({"kwargs": dict(kwargs)} if kwargs else {})})
     return check_subject(subject, given, (arg,), settings, checks=("adjoint",), raise_=raise_, call=call)
 
 
@@ -157,7 +157,7 @@ def _second_order(
     g = spread_integers(rng, y.shape).astype(y.dtype) if grad_outputs is None else _array(grad_outputs)
     twice = subject.differentiated(given)
     wanted = (*wanted, len(given)) if g.size else wanted
-    call = _call("gradgradcheck", fn, kwargs, grad=True)
+    call = snippets.call("gradgradcheck", fn, _options(settings, kwargs), "inputs[:-1], inputs[-1]")
     return check_subject(twice, (*given, g), wanted, settings, checks=SECOND_CHECKS, raise_=raise_, call=call)
 
 
@@ -170,8 +170,9 @@ def check_subject(
     checks: Sequence[str] = DEFAULT_CHECKS,
     raise_: bool = True,
     call: str = "",
+    explain: bool = True,
 ) -> GradReport:
-    """Run the named laws on a subject; stops at the first law that is broken."""
+    """Run the named laws on a subject; stops at the first that is broken, and looks for what a person then needs."""
     unknown = [name for name in checks if name not in CHECKS]
     if unknown:
         raise ValueError(f"gradcheck: unknown checks {unknown}; there are {', '.join(CHECKS)}")
@@ -193,9 +194,33 @@ def check_subject(
             report.laws.append(name)
             if not report.ok:
                 break
+        if not report.ok and explain:
+            report.culprit = culprit(subject, env.inputs, settings, _adjoint_only)
+            report.sources = _stand_ins(report, subject, given, wanted, settings)
     if raise_ and not report.ok:
         raise GradcheckError(report) from cause
     return report
+
+
+def _adjoint_only(subject: Subject, given: Inputs, wanted: tuple[int, ...], settings: Settings) -> GradReport:
+    return check_subject(subject, given, wanted, settings, checks=("adjoint",), raise_=False, explain=False)
+
+
+def _stand_ins(
+    report: GradReport, subject: Subject, given: Inputs, wanted: tuple[int, ...], settings: Settings
+) -> dict[int, str]:
+    """Short sources for inputs that are too large to be written, if the same check fails for the same reason there."""
+    drawn = {i: found for i, x in enumerate(given) if (found := snippets.stand_in(x)) is not None}
+    if not drawn:
+        return {}
+    others = tuple(drawn[i][0] if i in drawn else x for i, x in enumerate(given))
+    try:
+        again = check_subject(subject, others, wanted, settings, checks=report.laws[-1:], raise_=False, explain=False)
+    except (TypeError, ValueError):  # not every input may be any number
+        return {}
+    first = report.failures[0]
+    same = any((f.law, f.argument) == (first.law, first.argument) for f in again.failures)
+    return {i: source for i, (_, source) in drawn.items()} if same else {}
 
 
 def _raising(env: LawEnv) -> int | None:
@@ -249,26 +274,9 @@ def _array(x: Any) -> np.ndarray:
     return np.array(x.data if isinstance(x, Tensor) else x)
 
 
-def _call(check: str, fn: Any, kwargs: Mapping[str, Any] | None, more: str = "", grad: bool = False) -> str:
-    """Source that runs the check again; a function without a name that can be imported is left to the reader."""
-    options = f", kwargs={dict(kwargs)!r}" if kwargs else ""
-    lines, source = _source(fn)
-    inputs = "inputs[:-1], inputs[-1]" if grad else "inputs"
-    return "\n".join([*lines, f"testing.{check}({source}, {inputs}{more}{options})"])
-
-
-def _source(fn: Any) -> tuple[list[str], str]:
-    if isinstance(fn, tuple):
-        parts = [_source(f) for f in fn]
-        return [line for lines, _ in parts for line in lines], f"({', '.join(name for _, name in parts)})"
-    if isinstance(fn, np.ufunc):
-        return [], f"np.{fn.__name__}"
-    if isinstance(fn, Op):
-        return [], f"tc.ops()[{fn.name!r}]"
-    module, name = getattr(fn, "__module__", None), getattr(fn, "__qualname__", "<unnamed>")
-    if module and name.isidentifier():
-        return [f"from {module} import {name}"], name
-    code = getattr(fn, "__code__", None)
-    where = f", {os.path.basename(code.co_filename)} line {code.co_firstlineno}" if code else ""
-    stand_in = "fn" if name.endswith(">") else name.rpartition(".")[2]
-    return [f"{stand_in} = ...  # {name}{where}"], stand_in
+def _options(settings: Settings, kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a caller chose, as options of a call."""
+    usual = Settings()
+    names = ("oracle", "probes", "full_below", "seed", "rtol", "atol", "kinks")
+    chosen = {name: getattr(settings, name) for name in names if getattr(settings, name) != getattr(usual, name)}
+    return {"kwargs": dict(kwargs), **chosen} if kwargs else chosen

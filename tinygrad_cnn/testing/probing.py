@@ -129,13 +129,17 @@ def _floor(point: Point, arg: int, probe: Probe) -> float:
 
 def _localised(point: Point, arg: int, oracle: Oracle, probe: Probe) -> int:
     """Halve a direction that failed, keeping the half that disagrees more, down to one element."""
-    u, elements = probe.moves[arg], np.flatnonzero(probe.moves[arg])
+    u, elements, gap = probe.moves[arg], np.flatnonzero(probe.moves[arg]), _gap(probe)
     while elements.size > 1:
-        halves = (elements[: elements.size // 2], elements[elements.size // 2 :])
-        parts = (take(point, oracle, {arg: restricted(u, half)}, probe.g).comparison for half in halves)
-        first, second = (float(np.abs(c.analytic - c.low)[0]) for c in parts)
-        elements = halves[int(not first >= second)]
+        first, second = np.array_split(elements, 2)
+        part = _gap(take(point, oracle, {arg: restricted(u, first)}, probe.g))
+        rest = gap - part  # both sides are linear in the direction
+        elements, gap = (second, rest) if abs(rest) > abs(part) or np.isnan(rest) else (first, part)
     return int(elements[0])
+
+
+def _gap(probe: Probe) -> float:
+    return float((probe.comparison.analytic - probe.comparison.low)[0])
 
 
 def _around(point: Point, arg: int, i: int) -> np.ndarray:

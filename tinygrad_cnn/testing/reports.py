@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-_LITERAL = 64  # arrays up to this many elements are written out in a snippet
+from tinygrad_cnn.testing.snippets import is_written, literal
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,8 @@ class GradReport:
     call: str = ""  # how to call the check again, with `inputs` for the arrays
     inputs: tuple[Any, ...] = ()
     case: str = ""  # the drawn call, as source
+    sources: dict[int, str] = field(default_factory=dict)  # of inputs too large to write: others that fail as well
+    culprit: str | None = None  # which of the operations that the function calls is wrong
 
     @property
     def ok(self) -> bool:
@@ -80,7 +82,8 @@ class GradReport:
             return f"{title}: all laws hold ({judged}; {how})"
         shown = "\n".join(f"{title}: {failure}" for failure in self.failures)
         where = f"case: {self.case}" if self.case else f"inputs: {_sketch(self.inputs)}"
-        return f"{shown}\n  ({judged}; {how})\n  {where}\n  repeat with:\n{_indent(self.repro())}"
+        culprit = f"  culprit: {self.culprit}\n" if self.culprit else ""
+        return f"{shown}\n{culprit}  ({judged}; {how})\n  {where}\n  repeat with:\n{_indent(self.repro())}"
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the arrays, as plain Python values."""
@@ -95,14 +98,21 @@ class GradReport:
             "comparisons": self.comparisons,
             "inconclusive": self.inconclusive,
             "kinks": self.kinks,
+            "culprit": self.culprit,
             "failures": [asdict(failure) for failure in self.failures],
             "versions": versions(),
         }
 
     def repro(self) -> str:
-        """A snippet that repeats the check; needs NumPy and tinygrad_cnn only. Large arrays are named by shape."""
+        """A snippet that repeats the check; needs NumPy and tinygrad_cnn only.
+
+        Large arrays are drawn from a seed: numbers that break the same law, if such were found, else a comment says so.
+        """
         lines = ["import numpy as np", "import tinygrad_cnn as tc", "from tinygrad_cnn import testing", ""]
-        lines.append(f"inputs = ({''.join(literal(x) + ', ' for x in self.inputs)})")
+        if any(not is_written(x) for i, x in enumerate(self.inputs) if i not in self.sources):
+            lines.append("# Too many numbers to print; these are others. Keep yours: np.savez(path, *report.inputs)")
+        sources = (self.sources.get(i) or literal(x) for i, x in enumerate(self.inputs))
+        lines.append(f"inputs = ({''.join(f'{source}, ' for source in sources)})")
         lines.append(self.call)
         return "\n".join(lines)
 
@@ -124,18 +134,6 @@ def versions() -> dict[str, str]:
         "numpy": np.__version__,
         "blas": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
     }
-
-
-def literal(value: Any) -> str:
-    """An input as Python source; an array of more than 64 elements as random numbers of its shape and dtype."""
-    if isinstance(value, np.generic):
-        value = np.asarray(value)
-    if not isinstance(value, np.ndarray):
-        return repr(value)
-    if value.size <= _LITERAL:
-        text = repr(value.tolist()).replace("nan", "np.nan").replace("inf", "np.inf")
-        return f"np.array({text}, dtype=np.{value.dtype.name}).reshape({value.shape})"
-    return f"np.random.default_rng(0).standard_normal({value.shape}).astype(np.{value.dtype.name})"
 
 
 def _sketch(inputs: tuple[Any, ...]) -> str:

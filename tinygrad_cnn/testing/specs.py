@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_cnn.core.op import Op, ops
-from tinygrad_cnn.testing.reports import literal
 from tinygrad_cnn.testing.settings import KINDS
+from tinygrad_cnn.testing.snippets import literal
 
 if TYPE_CHECKING:
     from tinygrad_cnn.testing.draws import Draw
