@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +14,14 @@ import tinygrad_cnn as tc
 from tinygrad_cnn import data, models, nn, optim
 from tinygrad_cnn import functional as F
 from tinygrad_cnn.errors import import_extra
+from tinygrad_cnn.train import Recording, Trainer
+from tinygrad_cnn.training_run import draw_curves
 
 EPOCHS = 40
 BATCH_SIZE = 64
 # Adam, the cosine schedule and the shifts were chosen by five-fold cross-validation inside the training split.
 LEARNING_RATE = 4e-3
 SHIFT = 2
-
-
-@dataclass
-class History:
-    """What a training run looked like: one number per epoch."""
-
-    loss: list[float] = field(default_factory=list)
-    accuracy: list[float] = field(default_factory=list)  # on the shifted training images, as they were learned from
 
 
 def run(out: str | Path = "runs/demo", *, epochs: int = EPOCHS, seed: int = 0) -> float:
@@ -48,10 +41,10 @@ def run(out: str | Path = "runs/demo", *, epochs: int = EPOCHS, seed: int = 0) -
     started = time.perf_counter()
     recorder = viz.record(model, optimizer, title="LeNet-5 in training")
     with threadpoolctl.threadpool_limits(1, user_api="blas"), recorder:  # so small a network gains nothing from more
-        history = with_progress(train(model, optimizer, epochs, seed, recorder), epochs)
+        trainer = train(model, optimizer, epochs, seed, recorder, progress=True)
     print(f"\ntrained {epochs} epoch{'s' if epochs > 1 else ''} in {time.perf_counter() - started:.0f} s")
     test = data.digits("test", size=28)
-    accuracy = evaluate(model, test)
+    accuracy = evaluate(trainer)
     print(f"test accuracy {accuracy:.2%} ({round(accuracy * len(test))} of {len(test)} digits it had never seen)\n")
 
     tc.save(model, folder / "lenet5.npz")
@@ -59,7 +52,8 @@ def run(out: str | Path = "runs/demo", *, epochs: int = EPOCHS, seed: int = 0) -
     recorder.movie(folder / "film.html")
     recorder.to_json(folder / "run.json")
     written |= {"film.html": "the gradients during training: play it in a browser", "run.json": "what was recorded"}
-    written |= draw_curves(history, accuracy, folder)
+    draw_curves(trainer.history, accuracy, folder / "curves.png")
+    written["curves.png"] = "the loss and the accuracy over the epochs"
     written |= draw_what_it_sees(model, test[:1][0], folder)
     written["lenet5.npz"] = "the trained weights"
     print(f"written to {folder}/")
@@ -81,58 +75,28 @@ next
 
 
 def train(
-    model: nn.Module, optimizer: optim.Adam, epochs: int = EPOCHS, seed: int = 0, recorder: Any = None
-) -> Iterator[tuple[float, float]]:
-    """Trains on the shifted training digits, before a `viz.record`; yields mean loss and accuracy of each epoch."""
+    model: nn.Module,
+    optimizer: optim.Optimizer,
+    epochs: int = EPOCHS,
+    seed: int = 0,
+    recorder: Any = None,
+    progress: bool = False,
+) -> Trainer:
+    """Trains on the shifted training digits, before a `viz.record` if one is given."""
     shift = data.transforms.RandomShift(SHIFT)
     loader = data.DataLoader(
         data.digits("train", size=28), BATCH_SIZE, shuffle=True, seed=seed, drop_last=True, transform=shift
     )
     schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * len(loader))
-    model.train()
-    for _ in range(epochs):
-        losses, right = [], 0
-        for images, labels in loader:
-            logits = model(tc.tensor(images))
-            loss = F.cross_entropy(logits, labels)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            if recorder is not None:
-                recorder.step(loss)
-            schedule.step()
-            losses.append(loss.item())
-            right += int((logits.data.argmax(1) == labels).sum())
-        yield float(np.mean(losses)), right / (len(loader) * BATCH_SIZE)
+    callbacks = [Recording(recorder)] if recorder is not None else []
+    trainer = Trainer(model, optimizer, scheduler=schedule, scheduler_step="batch", callbacks=callbacks)
+    trainer.fit(loader, epochs=epochs, progress=progress)
+    return trainer
 
 
-def with_progress(epochs: Iterator[tuple[float, float]], total: int) -> History:
-    """Runs the epochs behind a progress bar."""
-    progress: Any = import_extra("rich.progress", "demo", "the demo")
-    history = History()
-    columns = (
-        "{task.description}",
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TimeRemainingColumn(),
-    )
-    with progress.Progress(*columns) as bar:
-        task = bar.add_task("training", total=total)
-        for loss, accuracy in epochs:
-            history.loss.append(loss)
-            history.accuracy.append(accuracy)
-            bar.update(task, advance=1, description=f"loss {loss:.4f}  training accuracy {accuracy:.2%}")
-    return history
-
-
-def evaluate(model: nn.Module, dataset: data.TensorDataset) -> float:
-    """The share of the data set that the model, in evaluation mode, gets right."""
-    model.eval()
-    with tc.no_grad():
-        right = [
-            (model(tc.tensor(images)).data.argmax(1) == labels) for images, labels in data.DataLoader(dataset, 256)
-        ]
-    return float(np.concatenate(right).mean())
+def evaluate(trainer: Trainer) -> float:
+    """The share of the test digits that are recognised."""
+    return float(trainer.evaluate(data.DataLoader(data.digits("test", size=28), 256)).accuracy or 0)
 
 
 # --- pictures ---------------------------------------------------------------------------------------------
@@ -155,23 +119,6 @@ def draw_gradient_flow(model: nn.Module, optimizer: optim.Adam, folder: Path, wh
         f"gradient_flow_{when}.svg, .png": f"the gradient through the layers, {when} training",
         f"operations_{when}.svg, .png": "every operation, forward beside backward",
     }
-
-
-def draw_curves(history: History, accuracy: float, folder: Path) -> dict[str, str]:
-    """Draws loss and accuracy over the epochs."""
-    figure = new_figure(8, 3.2)
-    epochs = np.arange(1, len(history.loss) + 1)
-    left, right = figure.subplots(1, 2)
-    left.semilogy(epochs, history.loss, color="#B85400")
-    left.set(xlabel="epoch", ylabel="training loss")
-    right.plot(epochs, 100 * np.array(history.accuracy), color="#2F74B5", label="training (shifted images)")
-    right.plot(epochs[-1:], [100 * accuracy], "o", color="black", label=f"test, once: {accuracy:.2%}")
-    right.set(xlabel="epoch", ylabel="accuracy (%)")
-    right.legend(loc="lower right")
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
-    figure.savefig(folder / "curves.png", dpi=130)
-    return {"curves.png": "the loss and the accuracy over the epochs"}
 
 
 def draw_what_it_sees(model: nn.Module, image: np.ndarray, folder: Path) -> dict[str, str]:

@@ -30,7 +30,7 @@ from tinygrad_cnn.optim.optimizer import Optimizer
 from tinygrad_cnn.progress import Reporter, reporting
 from tinygrad_cnn.random_state import generator
 
-__all__ = ["Epoch", "History", "Score", "Trainer"]
+__all__ = ["Epoch", "History", "Recording", "Score", "Trainer"]
 
 Path = str | os.PathLike[str]
 Callback = Callable[["Trainer", "Epoch"], object]
@@ -214,6 +214,8 @@ class Trainer:
             for callback in self.callbacks:
                 if hasattr(callback, "on_batch"):
                     callback.on_batch(self, loss)
+            if self._every_batch:
+                self.scheduler.step()
             if self.stopping:
                 return
         if not place.batch:
@@ -232,8 +234,6 @@ class Trainer:
             self._refuse_nonfinite(loss, place)
         place.lr = self.optimizer.param_groups[0]["lr"]
         self.optimizer.step()
-        if self._every_batch:
-            self.scheduler.step()
         place.count(loss, outputs, targets)
         return loss
 
@@ -323,6 +323,20 @@ class Trainer:
         generator().bit_generator.state = state["random"]
         self.history = History([Epoch(**epoch) for epoch in state["history"]])
         return _Place(**state["place"])
+
+
+class Recording:
+    """A callback that closes the record of each step of a `viz.record`: ``callbacks=[Recording(recorder)]``."""
+
+    def __init__(self, recorder: Any) -> None:
+        self._recorder = recorder
+
+    def __call__(self, trainer: Trainer, epoch: Epoch) -> None:
+        """Nothing is recorded of an epoch."""
+
+    def on_batch(self, trainer: Trainer, loss: Tensor) -> None:
+        """After the optimiser's step, as `viz.record` wants it."""
+        self._recorder.step(loss)
 
 
 # --- where a run is -----------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import tinygrad_cnn as tc
 from tinygrad_cnn import data, optim
 from tinygrad_cnn import functional as F
 from tinygrad_cnn.errors import import_extra
-from tinygrad_cnn.train import Epoch, History, Trainer
+from tinygrad_cnn.train import History, Recording, Trainer
 
 # name -> data set of a split, for images of that many pixels
 DATA: dict[str, Callable[[str, str, int], data.TensorDataset]] = {
@@ -77,7 +77,7 @@ def run(
             optimizer,
             scheduler=scheduler,
             scheduler_step="batch",
-            callbacks=[_Recording(recorder)] if recorder else [],
+            callbacks=[Recording(recorder)] if recorder else [],
         )
         history = trainer.fit(
             loader,
@@ -108,19 +108,6 @@ def run(
     for name, meaning in written.items():
         print(f"  {name:<22}{meaning}")
     return float(test.accuracy or 0)
-
-
-class _Recording:
-    """Closes the record of each training step."""
-
-    def __init__(self, recorder: Any) -> None:
-        self._recorder = recorder
-
-    def __call__(self, trainer: Trainer, epoch: Epoch) -> None:
-        pass
-
-    def on_batch(self, trainer: Trainer, loss: tc.Tensor) -> None:
-        self._recorder.step(loss)
 
 
 def _split(dataset: data.TensorDataset, recipe: Recipe) -> tuple[data.TensorDataset, data.TensorDataset]:
