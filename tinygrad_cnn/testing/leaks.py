@@ -55,6 +55,14 @@ def _global_random_state() -> tuple[Any, ...]:
     return (name, np.asarray(key).tobytes(), *rest)
 
 
+def _blanket_filters() -> list[Any]:
+    """Filters of all warnings of one of Python's kinds; importing a library adds filters of its own, which is no leak."""
+    return [
+        entry for entry in warnings.filters
+        if entry[1] is None and entry[3] is None and entry[2].__module__ == "builtins"
+    ]  # fmt: skip
+
+
 _STATE: dict[str, Callable[[], Any]] = {
     "grad": tape.is_grad_enabled,
     "anomaly": lambda: tape.STATE.get().anomaly,
@@ -63,7 +71,7 @@ _STATE: dict[str, Callable[[], Any]] = {
     "generator": lambda: repr(generator().bit_generator.state),
     "numpy generator": _global_random_state,
     "errors": np.geterr,
-    "filters": lambda: list(warnings.filters),
+    "filters": _blanket_filters,
     "dtype": lambda: get_default_dtype().name,
     "fast math": lambda: set_fast_math.enabled,
     "threads": _allowed_threads,
