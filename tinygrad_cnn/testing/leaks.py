@@ -56,7 +56,7 @@ def _global_random_state() -> tuple[Any, ...]:
 
 
 def _blanket_filters() -> list[Any]:
-    """Filters of all warnings of one of Python's kinds; importing a library adds filters of its own, which is no leak."""
+    """Filters of every warning of one of Python's kinds. Importing a library adds others, which is no leak."""
     return [
         entry for entry in warnings.filters
         if entry[1] is None and entry[3] is None and entry[2].__module__ == "builtins"
