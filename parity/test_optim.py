@@ -51,6 +51,7 @@ def _adagrad(rng: np.random.Generator) -> dict[str, Any]:
         "lr": rng.uniform(1e-3, 0.5),
         "lr_decay": float(rng.choice([0.0, 0.01])),
         "initial_accumulator_value": float(rng.choice([0.0, 0.1])),
+        "eps": 10.0 ** rng.uniform(-10, -2),
         **_common(rng),
     }
 
@@ -77,7 +78,7 @@ class Pair:
 
     @staticmethod
     def _groups(tensors: list[Any]) -> list[dict[str, Any]]:
-        return [{"params": tensors[:2]}, {"params": tensors[2:], "lr": 0.01}]
+        return [{"params": tensors[:2]}, {"params": tensors[2:], "lr": 0.01, "weight_decay": 0.05, "eps": 1e-3}]
 
     def step(self) -> None:
         for ours, theirs in zip(self.ours, self.theirs, strict=True):
@@ -103,6 +104,27 @@ def test_trajectory(name: str, seed: int) -> None:
     for _ in range(STEPS):
         pair.step()
         pair.check(1e-10)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # PyTorch's, on its own deprecated arguments
+@pytest.mark.parametrize("schedule", ["cosine", "milestones", "one-cycle", "warm-up-cosine"])
+@pytest.mark.parametrize("name", OPTIONS)
+def test_trajectory_under_a_schedule(name: str, schedule: str) -> None:
+    if schedule == "one-cycle" and name == "Adagrad":
+        return  # it has no momentum to cycle
+    rng = np.random.default_rng([3, len(name)])
+    pair = Pair(
+        name, {**OPTIONS[name](rng), **({"momentum": 0.9} if name in ("SGD", "RMSprop") else {})}, rng, "float64"
+    )
+    schedules = [
+        SCHEDULES[schedule](module, optimizer)
+        for module, optimizer in ((optim.lr_scheduler, pair.ours_by), (torch.optim.lr_scheduler, pair.theirs_by))
+    ]
+    for _ in range(STEPS - 1):
+        pair.step()
+        pair.check(1e-10)
+        for each in schedules:
+            each.step()
 
 
 @pytest.mark.parametrize("name", OPTIONS)

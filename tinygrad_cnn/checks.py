@@ -114,7 +114,8 @@ def as_tensor(name: str, value: Any, what: str = "x", like: Tensor | None = None
 
 def refuse_mixed_dtypes(name: str, **tensors: Any) -> None:
     """Raise TypeError if arrays of different floating dtypes meet where that is surely a mistake."""
-    floats = {what: t.dtype for what, t in tensors.items() if hasattr(t, "dtype") and t.dtype.kind == "f"}
+    given = {what: t.dtype.newbyteorder("=") for what, t in tensors.items() if hasattr(t, "dtype")}
+    floats = {what: dtype for what, dtype in given.items() if dtype.kind == "f"}
     first = next(iter(floats), "")
     for other in floats:
         if floats[other] != floats[first]:

@@ -265,6 +265,7 @@ def _check_running(name: str, running_mean: Any, running_var: Any, x: Tensor, mo
                 f"{np.shape(array)}"
             )
         memory = array.data if isinstance(array, Tensor) else array
+        refuse_mixed_dtypes(name, x=x, **{what: memory})
         if written and not (isinstance(memory, np.ndarray) and memory.dtype.kind == "f" and memory.flags.writeable):
             kind = type(memory).__name__
             if isinstance(memory, np.ndarray):
