@@ -12,7 +12,8 @@ import torch.nn.functional as TF
 
 import tinygrad_cnn as tc
 import tinygrad_cnn.functional as F
-from parity.agreement import normal
+from parity.agreement import cases, normal, pick
+from parity.test_programs import BINARY, ROWS, UNARY, VIEWS, VIEWS_OF_ROWS
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # PyTorch's own, in torch.func
 
@@ -112,3 +113,50 @@ def test_through_a_closure() -> None:
     theirs = torch.func.grad(lambda t: (v * t * t).sum() * v.sum())(t)
     _equal(ours, theirs)
     _equal(tc.grad((ours**2).sum(), w)[0], torch.autograd.grad((theirs**2).sum(), v)[0])
+
+
+@cases(200)
+def test_random_functions(rng: np.random.Generator) -> None:
+    """Compositions of several operations: each product beside PyTorch's, and beside the Jacobian of ours."""
+    pieces = {k: v for k, v in (UNARY | ROWS | VIEWS | VIEWS_OF_ROWS).items() if k not in ("detach", "squeeze")}
+    names = [pick(rng, list(pieces)) for _ in range(int(rng.integers(2, 5)))]
+    joined = pick(rng, list(BINARY))
+
+    def composed(side: int) -> Callable[..., Any]:
+        def function(x: Any, y: Any) -> Any:
+            for name in names:
+                if x.ndim or name not in (ROWS | VIEWS_OF_ROWS):
+                    x = pieces[name][side](x)
+            return BINARY[joined][side](x, y.sum() * 0.5 + x)
+
+        return function
+
+    ours, theirs = composed(0), composed(1)
+    arrays = [
+        rng.integers(-4, 5, pick(rng, [(3,), (2, 3), (1, 3), (2, 2)])) / 4.0 + 0.125,
+        rng.integers(-4, 5, 2) / 4.0,
+    ]
+    xs, ts = tuple(tc.tensor(a) for a in arrays), tuple(torch.tensor(a) for a in arrays)
+    vs = tuple(normal(rng, *a.shape) for a in arrays)
+    us = tuple(torch.tensor(v) for v in vs)
+    jacobians = tc.func.jacobian(ours, (0, 1))(*xs)
+    _near(jacobians, torch.func.jacrev(theirs, (0, 1))(*ts))
+    y, push = tc.func.jvp(ours, xs, vs)
+    _near((y, push), torch.func.jvp(theirs, ts, us))
+    by_jacobian = sum(np.tensordot(j.data, v, v.ndim) for j, v in zip(jacobians, vs, strict=True))
+    np.testing.assert_allclose(push.data, by_jacobian, rtol=1e-9, atol=1e-9)
+    g = normal(rng, *y.shape)
+    _near(tc.func.vjp(ours, *xs)[1](g), torch.func.vjp(theirs, *ts)[1](torch.tensor(g)))
+    energy, energy_there = (lambda *a: (ours(*a) ** 2).sum()), (lambda *a: (theirs(*a) ** 2).sum())
+    _near(tc.func.hessian(energy)(*xs), torch.func.hessian(energy_there)(*ts))
+    product = tc.func.hvp(energy, xs, vs)[1]
+    _near(product, torch.autograd.functional.hvp(energy_there, ts, us)[1])
+
+
+def _near(ours: Any, theirs: Any) -> None:
+    """Within rounding of the largest number of each array."""
+    pairs = zip(ours, theirs, strict=True) if isinstance(ours, tuple) else [(ours, theirs)]
+    for a, b in pairs:
+        assert a.shape == tuple(b.shape)
+        size = max(1.0, float(b.detach().abs().max())) if b.numel() else 1.0
+        np.testing.assert_allclose(a.data / size, b.detach().numpy() / size, rtol=0, atol=1e-9)
