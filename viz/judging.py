@@ -200,10 +200,15 @@ def _mark_gain(card: Card) -> None:
     relative = card.gain / card.neutral
     usual = "" if card.neutral == 1 else f", where {factor(card.neutral)} is usual"
     message = f"the gradient leaves it {factor(card.gain)} as large as it came{usual}"
-    if relative < SHRINKS:
+    if relative < SHRINKS and not _lets_pass(card):
         card.marks.append(Mark("shrinks", f"SHRINKS GRADIENT {factor(card.gain)}", card.gain, message))
     elif relative > EXPLODES:
         card.marks.append(Mark("exploding", f"▲ EXPLODING {factor(card.gain)}", card.gain, message))
+
+
+def _lets_pass(card: Card) -> bool:
+    """Whether it is a rectifier of which enough units are active: it is not to blame for where the gradient fell."""
+    return all(node.active is not None and node.active > SHRINKS**2 for node in card.nodes)
 
 
 @dataclass

@@ -263,12 +263,12 @@ def test_twenty_thousand_operations_are_drawn_as_runs_without_recursion() -> Non
     assert "folded" in figure.text()
 
 
-def test_twenty_thousand_equal_operations_are_drawn_once() -> None:
+def test_equal_operations_are_drawn_once() -> None:
     y = x = tc.tensor([1.0], requires_grad=True, name="x")
-    for _ in range(20_000):
+    for _ in range(1_000):
         y = y * x
     figure = viz.graph(y)
-    assert [card.name for card in figure.diagram.cards] == ["mul", "mul (2)", "×19998 more"]
+    assert [card.name for card in figure.diagram.cards] == ["mul", "mul (2)", "×998 more"]
 
 
 def test_max_nodes_is_kept() -> None:

@@ -393,3 +393,12 @@ class Detached(nn.Module):
 def test_what_gets_no_gradient_and_why(recorded: bool) -> None:
     found = report_of(Detached(recorded), images((6,)))
     assert found == [("no-grad", "first"), ("unused", "aside"), ("unused", "spare")]
+
+
+@pytest.mark.parametrize(("active", "blamed"), [(0.3, False), (0.005, True), (None, True)])
+def test_a_rectifier_is_blamed_for_what_it_stops_only_if_hardly_any_unit_is_active(
+    active: float | None, blamed: bool
+) -> None:
+    trace = chain([0.05, 0.05, 1, 1])
+    trace.nodes[2].active = active
+    assert (("shrinks", "layer1") in kinds(trace)) is blamed
