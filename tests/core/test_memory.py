@@ -164,6 +164,21 @@ def test_a_write_under_no_grad_after_a_recorded_one_is_still_refused():
         after.sum().backward()
 
 
+def test_old_values_outlive_a_later_write_of_another_kind():
+    x = leaf(1.0, 2.0)
+    h = x * 3.0
+    before = h * h
+    h += 1.0
+    between = h * h
+    with tc.no_grad():
+        h += 1.0
+    h.data -= 1.0
+    before.sum().backward()
+    assert x.grad.tolist() == [18.0, 36.0]
+    with pytest.raises(tc.TapeError, match="saved for backward, was overwritten"):
+        between.sum().backward()
+
+
 def test_old_values_die_with_those_who_need_them():
     x = leaf(1.0, 2.0)
     h = x * 3.0

@@ -22,19 +22,19 @@ def write(tensor: Tensor, name: str, args: tuple[Any, ...], options: dict[str, A
     With recording on, what the memory held stays known to those who saved it for backward; under `no_grad` it does not.
     """
     recording = STATE.get().grad
-    if recording and (tensor.requires_grad or any(isinstance(a, Operators) and a.requires_grad for a in args)):  # type: ignore[attr-defined]  # Tensor's
+    if recording and any(isinstance(t, Operators) and t.requires_grad for t in (tensor, *args)):  # type: ignore[attr-defined]  # Tensor's
         _refuse_to_hide_values(tensor, name)
-    is_held = recording and memory.is_held(tensor._data)
+    is_held = memory.is_held(tensor._data)
     out = OPS[name](tensor, *args, **options)
     _refuse_what_does_not_fit(tensor, name, out._data)
     node = out._node
     if node is not None:
         place = memory.owner(tensor._data)
         node.saved = tuple(_rescued(value, place) for value in node.saved or ())
-    if is_held:
-        memory.remember(tensor._data)
-    else:
+    if not is_held:
         memory.forget_pasts(tensor._data)
+    elif recording:
+        memory.remember(tensor._data)
     with np.errstate(all="ignore"):  # from float64, say
         np.copyto(tensor._data, out._data, casting="same_kind")
     if node is None:
