@@ -127,7 +127,11 @@ NORMALISATION = [
     (lambda t: F.batch_norm(t(LOGITS), [0.0] * 3, zeros(3), training=True), Type,
      r"batch_norm: running_mean is .* got list"),
     (lambda t: F.batch_norm(t(LOGITS), np.zeros(3, int), zeros(3), training=True), Type, r"batch_norm: .* got int64"),
-    (lambda t: F.batch_norm(t(LOGITS), zeros(3), np.broadcast_to(1.0, 3), training=True), Type,
+    (lambda t: F.batch_norm(t(LOGITS), np.zeros(3), np.ones(3)), Type,
+     r"batch_norm: x is float32, running_mean is float64; convert one with \.astype"),
+    (lambda t: F.cross_entropy(t(LOGITS), [0, 1], np.ones(3)), Type,
+     r"cross_entropy: logits is float32, weight is float64; convert one with \.astype"),
+    (lambda t: F.batch_norm(t(LOGITS), zeros(3), np.broadcast_to(np.float32(1), 3), training=True), Type,
      r"running_var .* read-only"),
     (lambda t: F.batch_norm(INTEGERS, training=True), Type, r"batch_norm: x must be floating, got int64"),
     (lambda t: F.batch_norm(t(LOGITS), weight=t(np.ones(3))), Type, r"batch_norm: x is float32, weight is float64"),
@@ -146,7 +150,7 @@ NORMALISATION = [
     (lambda t: F.instance_norm(t(IMAGES), use_input_stats=False), Value, r"instance_norm: use_input_stats=False needs"),
     (lambda t: F.dropout(t(LOGITS), 1.5), Value, r"dropout: p must be a number in \[0, 1\], got 1\.5"),
     (lambda t: F.dropout(t(LOGITS), nan), Value, r"dropout: p .* got nan"),
-    (lambda t: F.dropout2d(t(LOGITS)), Shape, r"dropout2d: x must have shape \(N, C, H, W\), got \(2, 3\)"),
+    (lambda t: F.dropout2d(t(LOGITS)), Shape, r"dropout2d: x must have 4 axes \(N, C, H, W\), x\.shape = \(2, 3\)"),
 ]  # fmt: skip
 LOSSES = [
     (lambda t: F.cross_entropy(t(LOGITS), [0, 3]), Value,

@@ -138,8 +138,9 @@ class _ConvTranspose(_Kernel):
         dtype: Any = None,
     ) -> None:
         name = type(self).__name__
-        if padding_mode != "zeros" or isinstance(padding, str):
-            raise ValueError(f"{name}: padding crops here; it has numbers only, and no mode but 'zeros'")
+        choice(name, "padding_mode", padding_mode, ("zeros",))
+        if isinstance(padding, str):
+            raise ValueError(f"{name}: padding crops here, and has no word {padding!r}; give numbers")
         self._set_up(in_channels, out_channels, kernel_size, stride, dilation, groups)
         self._set_padding(padding)
         self.output_padding = per_axis(name, "output_padding", output_padding, self._dimensions, least=0)

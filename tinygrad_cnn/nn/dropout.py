@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import tinygrad_cnn.functional as F
-from tinygrad_cnn.checks import number
+from tinygrad_cnn.checks import flag, number
 from tinygrad_cnn.core.tensor import Tensor
 from tinygrad_cnn.nn.module import Module
 
@@ -22,7 +22,7 @@ class Dropout(Module):
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         self.p = number(type(self).__name__, "p", p, least=0, most=1)
-        self.inplace = inplace  # for PyTorch's sake; it changes nothing
+        self.inplace = flag(type(self).__name__, "inplace", inplace)  # for PyTorch's sake; it changes nothing
 
     def forward(self, x: Any) -> Tensor:
         return F.dropout(x, self.p, self.training)

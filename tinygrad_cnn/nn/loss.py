@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import tinygrad_cnn.functional as F
-from tinygrad_cnn.checks import flag, integer, number
+from tinygrad_cnn.checks import as_tensor, flag, integer, number
 from tinygrad_cnn.core.tensor import Tensor
 from tinygrad_cnn.nn.module import Module
 from tinygrad_cnn.operations.loss import check_reduction
@@ -16,6 +16,12 @@ class _Loss(Module):
     def __init__(self, *, reduction: str = "mean") -> None:
         check_reduction(type(self).__name__, reduction)
         self.reduction = reduction
+
+    def _keep(self, **factors: Any) -> None:
+        """Register weights as buffers; None stands for one that is left out."""
+        for name, factor in factors.items():
+            given = None if factor is None else as_tensor(type(self).__name__, factor, name)
+            self.register_buffer(name, given)
 
 
 class CrossEntropyLoss(_Loss):
@@ -34,7 +40,7 @@ class CrossEntropyLoss(_Loss):
         reduction: str = "mean",
     ) -> None:
         super().__init__(reduction=reduction)
-        self.register_buffer("weight", weight)
+        self._keep(weight=weight)
         self.ignore_index = integer("CrossEntropyLoss", "ignore_index", ignore_index)
         self.label_smoothing = number("CrossEntropyLoss", "label_smoothing", label_smoothing, least=0, most=1)
 
@@ -54,7 +60,7 @@ class NLLLoss(_Loss):
 
     def __init__(self, weight: Any = None, *, ignore_index: int = -100, reduction: str = "mean") -> None:
         super().__init__(reduction=reduction)
-        self.register_buffer("weight", weight)
+        self._keep(weight=weight)
         self.ignore_index = integer("NLLLoss", "ignore_index", ignore_index)
 
     def forward(self, input: Any, target: Any) -> Tensor:
@@ -66,7 +72,7 @@ class BCELoss(_Loss):
 
     def __init__(self, weight: Any = None, *, reduction: str = "mean") -> None:
         super().__init__(reduction=reduction)
-        self.register_buffer("weight", weight)
+        self._keep(weight=weight)
 
     def forward(self, input: Any, target: Any) -> Tensor:
         return F.binary_cross_entropy(input, target, self.weight, reduction=self.reduction)
@@ -77,8 +83,7 @@ class BCEWithLogitsLoss(_Loss):
 
     def __init__(self, weight: Any = None, *, reduction: str = "mean", pos_weight: Any = None) -> None:
         super().__init__(reduction=reduction)
-        self.register_buffer("weight", weight)
-        self.register_buffer("pos_weight", pos_weight)
+        self._keep(weight=weight, pos_weight=pos_weight)
 
     def forward(self, input: Any, target: Any) -> Tensor:
         return F.binary_cross_entropy_with_logits(

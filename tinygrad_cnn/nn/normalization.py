@@ -63,7 +63,8 @@ class _BatchNorm(_Affine):
         self.momentum = None if momentum is None else number(name, "momentum", momentum, least=0, most=1)
         self.affine = flag(name, "affine", affine)
         self.track_running_stats = flag(name, "track_running_stats", track_running_stats)
-        self._make_parameters((num_features,), eps, affine, affine and flag(name, "bias", bias), dtype)
+        bias = flag(name, "bias", bias)
+        self._make_parameters((num_features,), eps, affine, affine and bias, dtype)
         dtype = get_default_dtype() if dtype is None else floating_dtype(name, dtype)
         for buffer, start in (
             ("running_mean", np.zeros(num_features, dtype)),
@@ -232,7 +233,8 @@ class GroupNorm(_Affine):
         if num_channels % num_groups:
             raise ValueError(f"GroupNorm: num_groups = {num_groups} must divide num_channels = {num_channels}")
         self.affine = flag("GroupNorm", "affine", affine)
-        self._make_parameters((num_channels,), eps, affine, affine and flag("GroupNorm", "bias", bias), dtype)
+        bias = flag("GroupNorm", "bias", bias)
+        self._make_parameters((num_channels,), eps, affine, affine and bias, dtype)
 
     def forward(self, x: Any) -> Tensor:
         return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)

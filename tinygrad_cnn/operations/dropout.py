@@ -9,8 +9,8 @@ import numpy as np
 from tinygrad_cnn.checks import as_tensor, flag, number
 from tinygrad_cnn.core.op import op
 from tinygrad_cnn.core.tensor import Tensor
-from tinygrad_cnn.errors import ShapeError
 from tinygrad_cnn.operations.elementwise import where
+from tinygrad_cnn.operations.geometry import check_image
 from tinygrad_cnn.random_state import generator
 
 # The mask is drawn outside, so that the record is a function; it selects, since inf * 0 is NaN.
@@ -40,8 +40,8 @@ def dropout(x: Any, p: float = 0.5, training: bool = True) -> Tensor:
 
 def dropout2d(x: Any, p: float = 0.5, training: bool = True) -> Tensor:
     """Dropout of whole channels: x (N, C, H, W). Tompson et al. 2015."""
-    if np.ndim(x) != 4:
-        raise ShapeError(f"dropout2d: x must have shape (N, C, H, W), got {np.shape(x)}")
+    x = as_tensor("dropout2d", x)
+    check_image("dropout2d", x, 2)
     return _dropped("dropout2d", x, p, training, lambda shape: (*shape[:2], 1, 1))
 
 
