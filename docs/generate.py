@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import functools
 import importlib
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import CodeType
+from typing import Any
 
 import tinygrad_cnn as tc
 import tinygrad_cnn.functional as F
@@ -20,10 +24,24 @@ HEAD = """# Operations
 Every record of the registry, by file. Written by `make docs`; `tc.ops()` holds the same.
 
 *Inputs* in brackets may be left out; those in italics have no gradient. An option without a value must be given.
-*Called* names the public functions and methods of that name; a record without one is what others are made of. The last
-column is the derivative where mathematics leaves a choice; [conventions](conventions.md) has the whole list.
+*Called* names the public functions and methods of that name; a record without one is what others are made of.
+*Gradients* are the record's own rules, from the upstream gradient `g`, the inputs, the options and the output `y`: one
+for each input, or one for all together; `x_shape` is the shape of input `x`. Where an input was stretched by
+broadcasting its gradient is summed back. *Chosen derivatives* are those where mathematics leaves a choice;
+[conventions](conventions.md) has the whole list.
+
+## Cost
+
+In multiply-accumulates (MAC: one multiplication and one addition, 2 FLOP), as `tc.summary` counts them; the gradient in
+each input costs as many again. What is not listed makes one or a few passes over its elements.
+
+- `conv1d`, `conv2d`, `conv3d` and their weight gradients: N · O · (output pixels) · C / groups · (kernel pixels)
+- `conv_transpose1d`, `conv_transpose2d`, `conv_transpose3d`: N · C · (input pixels) · O / groups · (kernel pixels)
+- `linear`: rows · in · out
+- `matmul`: batch · rows · inner · columns
+- `einsum`: at most the product of the lengths of all letters
 """
-COLUMNS = ("operation", "what it computes", "inputs", "options", "called", "chosen derivatives")
+COLUMNS = ("operation", "what it computes", "inputs", "options", "gradients", "called", "chosen derivatives")
 
 
 def page() -> str:
@@ -46,6 +64,7 @@ def _row(op: tc.Op, chosen: dict[str, list[str]]) -> str:
         (op.__doc__ or "").replace("*", "\\*"),
         ", ".join(_inputs(op)),
         ", ".join(f"`{o}`" for o in options),
+        "; ".join(_gradients(op)),
         ", ".join(f"`{name}`" for name in _public(op.name)),
         "; ".join(chosen.get(op.name, [])),
     ])  # fmt: skip
@@ -58,6 +77,44 @@ def _inputs(op: tc.Op) -> Iterator[str]:
         shown = f"\\*{name}" if op.variadic else name
         shown = shown if joint or position in differentiable else f"*{shown}*"
         yield f"[{shown}]" if name in op.signature.optional else shown
+
+
+def _gradients(op: tc.Op) -> Iterator[str]:
+    """The rules as they are written: d<input> = the expression, or what the function says of itself."""
+    for rule in op.rules:
+        d = "all" if rule.position is None else f"d{op.inputs[0 if op.variadic else rule.position]}"
+        text = _expression(rule.function)
+        yield f"`{d} = {text}`" if text else f"`{d}`: {_summary(rule.function)}"
+
+
+def _expression(function: Callable[..., Any]) -> str:
+    """The source of a lambda, or of a function that only returns; else nothing."""
+    code = function.__code__
+    for node in ast.walk(_parsed(code.co_filename)):
+        if not isinstance(node, ast.Lambda | ast.FunctionDef) or node.lineno != code.co_firstlineno:
+            continue
+        if [a.arg for a in ast.walk(node.args) if isinstance(a, ast.arg)] != [*_arguments(code)]:
+            continue
+        if isinstance(node, ast.Lambda):
+            return ast.unparse(node.body)
+        body = [s for s in node.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
+        if len(body) == 1 and isinstance(body[0], ast.Return) and body[0].value is not None:
+            return ast.unparse(body[0].value)
+    return ""
+
+
+def _arguments(code: CodeType) -> tuple[str, ...]:
+    extra = bool(code.co_flags & inspect.CO_VARARGS) + bool(code.co_flags & inspect.CO_VARKEYWORDS)
+    return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + extra]
+
+
+@functools.cache
+def _parsed(path: str) -> ast.Module:
+    return ast.parse(Path(path).read_text(encoding="utf-8"))
+
+
+def _summary(function: Callable[..., Any]) -> str:
+    return ((function.__doc__ or "").partition("\n")[0] or f"see `{function.__name__}`").rstrip(".")
 
 
 def _public(name: str) -> Iterator[str]:

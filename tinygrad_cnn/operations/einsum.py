@@ -18,6 +18,7 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def _einsum_rule(g: Tensor, xs: Any, equation: str) -> Iterator[Tensor]:
+    """The einsum of g and the other operands that gives the operand's own letters."""
     terms, output = _split(equation)
     for i, term in enumerate(terms):
         others = [*xs[:i], *xs[i + 1 :]]

@@ -27,6 +27,7 @@ neg = op("neg", np.negative, lambda g: -g, doc="-x.")
 
 
 def _base_rule(g: Tensor, a: Tensor, b: Any) -> Tensor:
+    """g b a^(b - 1), and 0 where b is 0."""
     if isinstance(b, int | float):
         return g * (b * a ** (b - 1)) if b != 0 else zeros_like(g)
     zero = b == 0
@@ -34,6 +35,7 @@ def _base_rule(g: Tensor, a: Tensor, b: Any) -> Tensor:
 
 
 def _exponent_rule(g: Tensor, a: Any, b: Tensor, y: Tensor) -> Tensor:
+    """g y log(a), and 0 where a is 0 and b is not negative."""
     a = Tensor(a, dtype=y.dtype) if not isinstance(a, Tensor) else a
     flat = (a == 0) & (b >= 0)
     return where(flat, 0.0, g * y * log(where(flat, 1.0, a)))  # 0**b is constant in b
@@ -153,6 +155,7 @@ def _gelu(x: np.ndarray, approximate: str) -> np.ndarray:
 
 
 def _gelu_rule(g: Tensor, x: Tensor, approximate: str) -> Tensor:
+    """g (P(x) + x p(x)), with the normal distribution's function P and density p; of 'tanh' likewise."""
     if approximate == "tanh":
         t = tanh(_GELU_TANH * (x + 0.044715 * x**3))
         return g * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * (_GELU_TANH * (1 + 3 * 0.044715 * x * x)))

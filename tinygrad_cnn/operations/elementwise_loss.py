@@ -162,6 +162,7 @@ def _logits_forward(input: np.ndarray, target: np.ndarray, pos_weight: Any = Non
 
 
 def _logits_input_rule(g: Tensor, input: Tensor, target: Tensor, pos_weight: Any) -> Tensor:
+    """g ((1 - target) sigmoid(input) - pos_weight target sigmoid(-input))."""
     one = target * sigmoid(-input)
     return g * ((1 - target) * sigmoid(input) - (one if pos_weight is None else one * pos_weight))
 

@@ -15,6 +15,7 @@ from tinygrad_cnn.operations.indexing import scatter
 
 
 def _embedding_rule(g: Tensor, weight_shape: Any, indices: np.ndarray, padding_idx: int | None) -> Tensor:
+    """Each row the sum of g over the places that picked it; the row padding_idx 0."""
     if padding_idx is not None:
         g = where(np.expand_dims(indices == padding_idx, -1), 0.0, g)
     return scatter(g, index=indices, shape=weight_shape)

@@ -59,6 +59,7 @@ def _cleared(g: Tensor, index: Any) -> Tensor:
 
 
 def _value_rule(g: Tensor, value_shape: Any, index: Any) -> Tensor:
+    """g at the index."""
     picked = getitem(g, index=index)
     extra = len(value_shape) - picked.ndim  # NumPy lets a value have leading axes of length 1 too many
     return picked.reshape((1,) * extra + picked.shape) if extra > 0 else picked

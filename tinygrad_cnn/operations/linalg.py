@@ -39,6 +39,7 @@ def _matmul(a: Any, b: Any) -> np.ndarray:
 
 
 def _left_rule(g: Tensor, b: Tensor, a_shape: Any) -> Tensor:
+    """g bᵀ, for each matrix of a batch."""
     if b.ndim == 1:
         return g.expand_dims(-1) * b
     if len(a_shape) == 1:
@@ -47,6 +48,7 @@ def _left_rule(g: Tensor, b: Tensor, a_shape: Any) -> Tensor:
 
 
 def _right_rule(g: Tensor, a: Tensor, b_shape: Any) -> Tensor:
+    """aᵀ g, for each matrix of a batch."""
     if a.ndim == 1:
         return g.expand_dims(-1 if len(b_shape) == 1 else -2) * (a if len(b_shape) == 1 else a.expand_dims(-1))
     if len(b_shape) == 1:

@@ -92,6 +92,7 @@ def _upstream(g: Any, reduction: str, divisor: float) -> Any:
 
 
 def _logits_rule(g: Tensor, p: Tensor, target: Tensor, reduction: str, divisor: float) -> Tensor:
+    """g (softmax(logits) sum(target) - target) / divisor, and 0 where no target counts."""
     total = target.sum(1, keepdims=True)  # 1 for a plain label: dz = (p - onehot) / N; 0 for one that does not count
     return where(total == 0, 0.0, _upstream(g, reduction, divisor) * (p * total - target))
 
@@ -187,6 +188,7 @@ def _nll_forward(x: np.ndarray, labels: np.ndarray, weight: np.ndarray, reductio
 
 
 def _nll_rule(g: Tensor, x_shape: Any, labels: Any, weight: Any, reduction: str, divisor: float) -> Tensor:
+    """-g weight / divisor at the labels, 0 elsewhere."""
     share = where(weight == 0, 0.0, -(g if reduction == "none" else g / divisor) * weight)
     return put_along_axis(share.expand_dims(1), indices=np.expand_dims(labels, 1), axis=1, length=x_shape[1])
 

@@ -79,11 +79,13 @@ def _var(x: np.ndarray, axis: tuple[int, ...], correction: float, keepdims: bool
 
 
 def _var_rule(g: Tensor, x: Tensor, axis: Any, correction: float) -> Tensor:
+    """g 2 (x - mean) / (n - correction)."""
     free = _count(x.shape, axis) - correction
     return _aligned(g, x.shape, axis) * ((x - x.mean(axis, keepdims=True)) * (2 / free if free > 0 else np.nan))
 
 
 def _std_rule(g: Tensor, x: Tensor, y: Tensor, axis: Any, correction: float) -> Tensor:
+    """g (x - mean) / ((n - correction) y), and 0 where y is 0."""
     flat = y == 0  # no spread, no direction: 0
     return _var_rule(where(flat, 0.0, g / (2 * where(flat, 1.0, y))), x, axis, correction)
 
@@ -95,6 +97,7 @@ std = op("std", lambda x, *, axis, correction=0, keepdims=False: np.sqrt(_var(x,
 
 
 def _norm_rule(g: Tensor, x: Tensor, y: Tensor, axis: Any) -> Tensor:
+    """g x / y, and 0 where y is 0."""
     y = _aligned(y, x.shape, axis)
     zero = y == 0
     return _aligned(g, x.shape, axis) * where(zero, 0.0, x / where(zero, 1.0, y))
@@ -153,6 +156,7 @@ def _first(name: str, argument: Any) -> Any:
 
 
 def _first_rule(g: Tensor, indices: Any, x_shape: Any, axis: int, keepdims: bool) -> Tensor:
+    """g at the index of the winner, 0 elsewhere."""
     if not keepdims:
         g, indices = g.expand_dims(axis), indices.expand_dims(axis)
     return put_along_axis(g, indices=indices.data, axis=axis, length=x_shape[axis])
@@ -206,6 +210,7 @@ def _logsumexp(x: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> np.ndarr
 
 
 def _logsumexp_rule(g: Tensor, x: Tensor, y: Tensor, axis: Any) -> Tensor:
+    """g exp(x - y)."""
     y = _aligned(y, x.shape, axis)
     return _aligned(g, x.shape, axis) * exp(x - where(y == -np.inf, 0.0, y))
 

@@ -80,6 +80,7 @@ def _stretched(x: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _cat_rule(g: Tensor, xs_shapes: Any, axis: int) -> Any:
+    """Each its own piece of g."""
     lead = (slice(None),) * (axis % g.ndim)
     start = 0
     for shape in xs_shapes:

@@ -35,6 +35,7 @@ def _unpool(x: Array, indices: Array, size: tuple[int, ...]) -> tuple[Array, Arr
 
 
 def _unpool_rule(g: Tensor, indices: Tensor, last: Tensor, layout: Any) -> Tensor:
+    """g at the indices, and 0 for what was overwritten."""
     flat = g.reshape(*g.shape[:2], math.prod(g.shape[2:]))
     places = indices.data.reshape(*g.shape[:2], math.prod(indices.shape[2:]))
     picked = take_along_axis(flat, indices=places, axis=2)
