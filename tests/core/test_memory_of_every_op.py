@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import tinygrad_cnn as tc
+import tinygrad_cnn.functional as F
 from tinygrad_cnn import testing
 
 CASES = testing.cases()
@@ -95,6 +96,67 @@ def test_a_recorded_write_into_any_input_leaves_the_gradient_as_it_was(name):
                 inputs[place][...] = inputs[place] * 2.0 + 1.0
 
             same(gradients(run, leaves, inputs, write), expected)
+
+
+def _assigned(x, index):
+    h = x * 1.0
+    h[index] = 0.0
+    return h
+
+
+W, IMAGES = np.random.default_rng(0).normal(size=(4, 3)), np.random.default_rng(1).normal(size=(2, 3, 4, 4))
+LABELS, WINNERS = np.array([0, 1, 2, 0]), F.max_pool2d(IMAGES, 2, return_indices=True)[1].data
+CONSTANTS = {  # a function of a constant and a leaf, and both
+    "indices": (lambda c, x: x[c], np.array([0, 2, 2]), W),
+    "a boolean index": (lambda c, x: x[c], np.array([True, False, True, False]), W),
+    "assigned indices": (lambda c, x: _assigned(x, c), np.array([0, 2]), W),
+    "embedding": (F.embedding, np.array([0, 2, 2]), W),
+    "take_along_axis": (lambda c, x: x.take_along_axis(c, 0), np.zeros((1, 3), int), W),
+    "labels": (lambda c, x: F.cross_entropy(x, c), LABELS, W),
+    "labels of nll_loss": (lambda c, x: F.nll_loss(x.log_softmax(1), c), LABELS, W),
+    "class weights": (lambda c, x: F.cross_entropy(x, LABELS, c), np.array([1.0, 2.0, 3.0]), W),
+    "probabilities": (lambda c, x: F.cross_entropy(x, c), np.full((4, 3), 0.25), W),
+    "targets": (lambda c, x: F.mse_loss(x, c), np.zeros((4, 3)), W),
+    "a mask": (lambda c, x: x.masked_fill(c, 0.0), W > 0, W),
+    "a condition": (lambda c, x: tc.where(c, x, 0.0), W > 0, W),
+    "a bound": (lambda c, x: x.clip(c, None), np.zeros(3), W),
+    "a running mean": (lambda c, x: F.batch_norm(x, c, np.ones(3)), np.zeros(3), W),
+    "a running variance": (lambda c, x: F.batch_norm(x, np.zeros(3), c), np.ones(3), W),
+    "a filter": (lambda c, x: F.conv2d(x, c), np.ones((2, 3, 2, 2)), IMAGES),
+    "winners": (lambda c, x: F.max_unpool2d(x, c, 2), WINNERS, F.max_pool2d(IMAGES, 2).data),
+    "a matrix": (lambda c, x: x @ c, np.ones((3, 2)), W),
+    "an operand of einsum": (lambda c, x: tc.einsum("ij,j->i", x, c), np.ones(3), W),
+    "an exponent": (lambda c, x: (x * x + 1) ** c, np.full(3, 2.0), W),
+    "a divisor": (lambda c, x: x / c, np.full(3, 2.0), W),
+    "a modulus": (lambda c, x: x % c, np.full(3, 0.7), W),
+}
+
+
+@pytest.mark.parametrize("write", ["under no_grad", "while recording", "new data"])
+@pytest.mark.parametrize("name", CONSTANTS)
+def test_a_constant_that_is_overwritten(name, write):
+    """What it was counts, or backward is refused; no array among the options escapes."""
+    f, values, at = CONSTANTS[name]
+
+    def gradient(overwrite):
+        c, x = tc.tensor(values.copy()), tc.tensor(at.copy(), requires_grad=True)
+        y = f(c, x)
+        new = ~values if values.dtype == bool else values + 1 if values.dtype == float else np.zeros_like(values) + 1
+        if overwrite and write == "new data":
+            c.data = new
+        elif overwrite:
+            with tc.no_grad() if write == "under no_grad" else tc.enable_grad():
+                c[...] = new
+        y.backward(np.arange(1.0, 1 + y.size).reshape(y.shape))
+        return x.grad.data
+
+    expected = gradient(False)
+    try:
+        found = gradient(True)
+    except tc.TapeError as error:
+        assert write == "under no_grad", error  # noqa: PT017  (or no error at all)
+    else:
+        np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("name", NAMES)
