@@ -86,6 +86,21 @@ def test_new_data_of_another_dtype_gets_the_same_gradient_in_it():
     assert p.grad.tolist() == [2.0, 4.0]
 
 
+def test_new_data_may_be_numbers_a_tensor_or_an_array():
+    p = tc.tensor([1.0, 2.0], requires_grad=True)
+    p.data = [3, 4]
+    assert (p.tolist(), p.dtype) == ([3.0, 4.0], np.float32)
+    array = np.ones(2, np.float32)
+    p.data = array
+    assert p.data is array
+    p.data = tc.tensor(array)
+    assert p.data is array
+    with pytest.raises(TypeError, match="needs a floating dtype, got int64"):
+        p.data = np.array([1, 2])
+    with pytest.raises(TypeError, match="data: a masked array"):
+        p.data = np.ma.masked_array([1.0, 2.0], [True, False])
+
+
 def test_a_leaf_that_no_longer_asks_gets_nothing():
     p, q = leaf(1.0), leaf(2.0)
     y = p * q

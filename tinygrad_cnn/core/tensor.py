@@ -83,7 +83,10 @@ class Tensor(Operators):
         if value is self._data:  # how Python ends `x.data -= a`
             memory.written(value, "an update of .data")
             return
-        array = value._data if isinstance(value, Tensor) else np.asarray(value)
+        if isinstance(value, Tensor):
+            array = value._data
+        else:
+            array = plain_array("data", value) if isinstance(value, np.ndarray) else np.asarray(value, self.dtype)
         if self._node is not None and (array.shape, array.dtype) != (self.shape, self.dtype):
             raise ShapeError(
                 f"data: a computed Tensor of shape {self.shape} and dtype {self.dtype} can not become "
