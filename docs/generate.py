@@ -39,7 +39,7 @@ each input costs as many again. What is not listed makes one or a few passes ove
 - `conv_transpose1d`, `conv_transpose2d`, `conv_transpose3d`: N · C · (input pixels) · O / groups · (kernel pixels)
 - `linear`: rows · in · out
 - `matmul`: batch · rows · inner · columns
-- `einsum`: at most the product of the lengths of all letters
+- `einsum`: at most the product of the lengths of all letters (the summary leaves it out)
 """
 COLUMNS = ("operation", "what it computes", "inputs", "options", "gradients", "called", "chosen derivatives")
 

@@ -107,7 +107,7 @@ def pick(rng: np.random.Generator, options: Sequence[Any]) -> Any:
     return options[int(rng.integers(len(options)))]
 
 
-# ---- helpers ---------------------------------------------------------------------------------------------------
+# ---- both sides ------------------------------------------------------------------------------------------------
 
 
 def _torch(array: np.ndarray, precision: torch.dtype) -> torch.Tensor:

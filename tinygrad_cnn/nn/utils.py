@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -66,7 +67,7 @@ def _gradients(name: str, parameters: Iterable[Tensor] | Tensor) -> list[np.ndar
     return list(unique.values())
 
 
-def _listed(name: str, parameters: Iterable[Tensor]) -> list[Tensor]:
+def _listed(name: str, parameters: Any) -> list[Tensor]:
     listed = list(parameters) if isinstance(parameters, Iterable) else [parameters]
     for p in listed:
         if not isinstance(p, Tensor):

@@ -135,7 +135,8 @@ class LambdaLR(LRScheduler):
 
     def __init__(self, optimizer: Optimizer, lr_lambda: Factor | Sequence[Factor], last_epoch: int = -1) -> None:
         groups = len(checked_optimizer(self, optimizer).param_groups)
-        self._factors = list(lr_lambda) if isinstance(lr_lambda, list | tuple) else [lr_lambda] * groups
+        given: Any = lr_lambda
+        self._factors: list[LambdaLR.Factor] = list(given) if isinstance(given, list | tuple) else [given] * groups
         if len(self._factors) != groups or not all(callable(factor) for factor in self._factors):
             raise TypeError(f"LambdaLR: lr_lambda must be a function, or one for each of {groups} groups")
         super().__init__(optimizer, last_epoch)
