@@ -10,18 +10,42 @@ from collections.abc import Iterator, Sequence
 from tinygrad_cnn.testing.battery import PROFILES, BatteryReport, run_battery
 from tinygrad_cnn.testing.specs import cases
 
+_HELP = """\
+examples:
+  python -m tinygrad_cnn.testing                        every operation, some twenty laws each
+  python -m tinygrad_cnn.testing conv2d max_pool2d      these two
+  python -m tinygrad_cnn.testing --profile ci conv2d    longer
+  python -m tinygrad_cnn.testing --import my_ops swish  one of your own, registered by my_ops.py
+
+columns:
+  kind         what the operation is said to be, which decides how exactly it is judged: multilinear and
+               piecewise_linear by ==, analytic by complex steps, unknown by extrapolated differences
+  laws, cases  how many laws it was held to, and in how many cases altogether
+  comparisons  of an analytic with a numeric derivative
+  result       "holds", or the laws that are broken; a report of each follows the table, with the smallest
+               case that was found and a snippet that repeats it
+
+The exit status is 0 if all laws hold, 1 if not, 2 for an unknown operation. docs/testing.md explains each law."""
 _COLUMNS = ("op", "kind", "laws", "cases", "comparisons", "seconds", "result")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the battery; 0 if all laws hold, 1 if not, 2 for an unknown op."""
     parser = argparse.ArgumentParser(
-        prog="python -m tinygrad_cnn.testing", description="Hold operations to the laws of differentiation."
+        prog="python -m tinygrad_cnn.testing",
+        description="Hold operations to the laws of differentiation, on cases drawn for each.",
+        epilog=_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("op", nargs="*", help="names of operations (default: all that are registered)")
-    parser.add_argument("--profile", choices=PROFILES, default="fast", help="how long to look (default: fast)")
-    parser.add_argument("--seed", type=int, default=0, help="of the first drawn case (default: 0)")
-    parser.add_argument("--import", dest="module", action="append", default=[], help="a module that registers ops")
+    parser.add_argument("op", metavar="OP", nargs="*", help="names of operations (default: all that are registered)")
+    times = ", ".join(f"{name} {seconds:g} s" for name, seconds in PROFILES.items())
+    parser.add_argument(
+        "--profile", choices=PROFILES, default="fast", help=f"for all ops together: {times} (default: fast)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the first drawn case (default: 0)")
+    parser.add_argument(
+        "--import", dest="module", action="append", default=[], metavar="MODULE", help="a module that registers ops"
+    )
     options = parser.parse_args(arguments)
     for module in options.module:
         importlib.import_module(module)

@@ -23,6 +23,7 @@ class Draw:
 
     def __init__(self, source: Callable[[int, int], int], seed: int) -> None:
         self._source = source
+        self.choices: list[int] = []  # what was drawn, each as its distance from the simplest
         self.seed = seed
         self.rng = np.random.default_rng(seed)
 
@@ -32,11 +33,19 @@ class Draw:
         rng = np.random.default_rng([seed, 1])
         return cls(lambda low, high: int(rng.integers(low, high, endpoint=True)), seed)
 
+    @classmethod
+    def replayed(cls, choices: Sequence[int], seed: int) -> Draw:
+        """The choices of another Draw, perhaps lowered; the simplest where there are none left."""
+        left = iter(choices)
+        return cls(lambda low, high: min(low + next(left, 0), high), seed)
+
     # ---- structure -------------------------------------------------------------------------------------------------
 
     def integer(self, low: int, high: int) -> int:
         """An integer, both ends included; the low end is the simplest."""
-        return self._source(low, high)
+        number = self._source(low, high)
+        self.choices.append(number - low)
+        return number
 
     def boolean(self) -> bool:
         """False or True."""

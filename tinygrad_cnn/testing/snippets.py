@@ -24,6 +24,11 @@ def literal(value: Any) -> str:
     An array of more than 64 elements is written as bytes, one each for small integers. Of too many elements for that
     only the shape is kept: the values are others, drawn from a seed.
     """
+    if type(value) in (tuple, list):
+        inside = ", ".join(map(literal, value))
+        return f"[{inside}]" if isinstance(value, list) else f"({inside},)" if len(value) == 1 else f"({inside})"
+    if type(value) is dict:
+        return f"{{{', '.join(f'{key!r}: {literal(item)}' for key, item in value.items())}}}"
     if isinstance(value, np.generic):
         value = np.asarray(value)
     if not isinstance(value, np.ndarray):
@@ -73,7 +78,7 @@ def _small_integers(value: np.ndarray) -> np.ndarray | None:
 def call(check: str, fn: Any, options: Mapping[str, Any], inputs: str = "inputs") -> str:
     """Source that runs a check again; a function that can be neither imported nor quoted is left to the reader."""
     lines, source = _source(fn)
-    given = "".join(f", {name}={value!r}" for name, value in options.items())
+    given = "".join(f", {name}={literal(value)}" for name, value in options.items())
     return "\n".join([*lines, f"testing.{check}({source}, {inputs}{given})"])
 
 

@@ -32,8 +32,7 @@ class OpCase:
         object.__setattr__(self, "args", plain)
 
     def __repr__(self) -> str:
-        args = "".join(f"{literal(a)}, " for a in self.args)
-        return f"OpCase(({args.rstrip(' ')}), {self.kwargs!r}, {self.seed})"
+        return f"OpCase({literal(self.args)}, {literal(self.kwargs)}, {self.seed})"
 
 
 @dataclass(frozen=True)
@@ -140,15 +139,47 @@ def register_op(
             raise TypeError(f"register_op: takes an Op, its name or a function of Tensors, got {type(fn).__name__}")
         if word in _SPECS and _PLACES[word] != place:
             raise ValueError(f"register_op: {word!r} is registered already, at {':'.join(map(str, _PLACES[word]))}")
-        _SPECS[word] = OpSpec(
+        spec = OpSpec(
             word, fn, case, kind, linear_in, ref, laws, errors, dtypes, nondiff, supports_gradgrad, dict(waive or {})
         )
+        _validate(spec)
+        _SPECS[word] = spec
         _PLACES[word] = place
         return target
 
     if isinstance(op, str) and op not in ops():
         raise ValueError(f"register_op: there is no op {op!r}; tc.ops() lists them")
     return register if op is None else register(op)
+
+
+def _validate(spec: OpSpec) -> None:
+    """Raises what says how to mend a registration, at the place where it is written."""
+    from tinygrad_cnn.testing.draws import Draw
+
+    for word, function in (("case", spec.case), ("ref", spec.ref), ("errors", spec.errors)):
+        if not callable(function) and not (word == "ref" and function is None):
+            what = {"case": "a function of a Draw", "ref": "a function of arrays", "errors": "a function"}[word]
+            raise TypeError(f"register_op: {spec.name}: {word} must be {what}, got {type(function).__name__}")
+    drawn = spec.case(Draw.seeded(0))
+    if not isinstance(drawn, OpCase):
+        raise TypeError(
+            f"register_op: {spec.name}: case must return an OpCase, it returned {type(drawn).__name__}; write "
+            "case=lambda d: testing.OpCase((array, ...), {option: value}, d.seed)"
+        )
+    try:
+        compile(repr(drawn), "case", "eval")
+    except SyntaxError:
+        raise ValueError(
+            f"register_op: {spec.name}: a case is not valid Python when printed: {drawn!r:.200}; draw arrays, numbers, "
+            "strings and tuples, and let the function under test make other objects of them"
+        ) from None
+    for word, positions in (("nondiff", spec.nondiff), ("linear_in", spec.linear_in)):
+        for position in positions:
+            if not 0 <= position < len(drawn.args):
+                count = f"{len(drawn.args)} argument{'s' * (len(drawn.args) != 1)}"
+                raise ValueError(
+                    f"register_op: {spec.name}: {word} names the position {position}, but a case has {count}"
+                )
 
 
 def add_points(name: str, *points: PointCase) -> None:
