@@ -106,21 +106,26 @@ def _relu(
 ) -> Crops:
     if y is None or y.ndim not in (2, 4) or not node.batched:
         return {}
-    blocked = np.where(y > 0, 0, g) if g is not None else None  # where something is stopped there is more to see
-    focus = blocked if blocked is not None and blocked[0].any() else g
-    rows = (lambda a: _patch(a, focus)) if y.ndim == 4 else (lambda a: a[0][:14][None])
+    rows = (lambda a: _patch(a, y, g)) if y.ndim == 4 else (lambda a: a[0][:14][None])
     crops: Crops = {"forward": [Crop("mask", _rows(rows((y > 0).astype(np.float64))), "range")]}
     if g is not None and sent[0] is not None:
         crops["backward"] = [Crop("∂y", _rows(rows(g))), Crop("→ ∂x", _rows(rows(sent[0])))]
     return crops
 
 
-def _patch(a: Array, g: Array | None) -> Array:
-    """Four rows of eight pixels of the first sample, at the largest gradient."""
-    channel, row, column = _largest(g[0]) if g is not None else (0, 0, 0)
-    top = min(max(row - 2, 0), max(a.shape[2] - 4, 0))
-    left = min(max(column - 4, 0), max(a.shape[3] - 8, 0))
-    return np.asarray(a[0, channel, top : top + 4, left : left + 8])
+def _patch(a: Array, y: Array, g: Array | None) -> Array:
+    """Four rows of eight pixels of the first sample, where most is passed on as well as stopped."""
+    size = (min(4, y.shape[2]), min(8, y.shape[3]))
+    strength = np.abs(g[0]) if g is not None else np.ones(y.shape[1:])
+    few = strength.sum(axis=(1, 2)).argsort(kind="stable")[-8:]  # channels worth searching
+    active = y[0, few] > 0
+    passed, stopped = (
+        np.lib.stride_tricks.sliding_window_view(np.where(chosen, strength[few], 0), size, axis=(1, 2)).sum((3, 4))
+        for chosen in (active, ~active)
+    )
+    both = np.minimum(passed, stopped)
+    channel, top, left = _largest(both if both.any() else passed + stopped)
+    return np.asarray(a[0, few[channel], top : top + size[0], left : left + size[1]])
 
 
 def _max_pool(
