@@ -203,7 +203,8 @@ def _confirm(point: Point, oracle: Oracle, arg: int, g: Array, i: int, analytic:
         return
     if known and 4 * error > 1e-6 * scale:
         return  # Richardson can not tell
-    if known and point.settings.kind == "analytic":
+    near = abs(analytic - float(g @ settled.value)) <= 1e-9 * scale  # the rounding of an ill-conditioned point
+    if known and not near and point.settings.kind == "analytic":
         message = "the complex step contradicts the gradient, but Richardson confirms it: is the function analytic?"
         name = point.subject.input_name(arg)
         point.report.failures.append(Failure("oracles", message, arg, name, point.index(arg, i), kit=True))

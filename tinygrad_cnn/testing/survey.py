@@ -66,7 +66,10 @@ def _exact(point: Point, arg: int) -> Choice | None:
     slope = oracle.slope(point.subject.path(point.inputs, {arg: u}))
     bent = (slope.error >= UNKNOWN) & point.finite
     if not bent.any() and not (linear and not slope.smooth.all()):
-        return Choice(oracle)
+        unit = 1.0 if linear else 1 / 16
+        other = oracle.slope(point.subject.path(point.inputs, {arg: u + unit}))  # a third of u may be whole by chance
+        whole = all(on_grid(s.value[point.finite], 2**20, 2.0**44) for s in (slope, other))
+        return Choice(oracle) if whole else None
     if linear and not _linear_but_for_rounding(point, arg, u):
         name = point.subject.input_name(arg)
         message = f"declared linear in {name!r}, but f(x + u) - f(x) is not f(x) - f(x - u)"
