@@ -130,6 +130,15 @@ def build_parser() -> argparse.ArgumentParser:
     pictures.add_argument("--allow", action="append", default=[], metavar="KIND", help="a kind that --strict lets pass")
     _add_look(pictures)
 
+    doctor = _command(
+        commands,
+        run_doctor,
+        "say what limits the speed and the pictures here, and what to set",
+        "doctor",
+        "doctor --json",
+    )
+    doctor.add_argument("--json", action="store_true", help="for a program to read")
+
     gradcheck = _command(
         commands,
         run_gradcheck,
@@ -325,6 +334,14 @@ def _figure(seen: Any, options: argparse.Namespace) -> Any:
     if options.step is not None:
         raise ValueError("--step is for recorded runs; this file holds one step")
     return viz.Figure(seen, viz.Options(level=options.level, theme=options.theme))
+
+
+def run_doctor(options: argparse.Namespace) -> int:
+    from tinygrad_cnn import doctor
+
+    found = doctor.examine()
+    print(found.to_json() if options.json else found)
+    return 0
 
 
 def run_gradcheck(options: argparse.Namespace) -> int:
