@@ -69,7 +69,7 @@ def images() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Files by name: "net", "sick" (one layer started too small), "hostile" (names), "film"."""
+    """Files by name: "net", "closed" (at depth 1), "sick" (one layer started too small), "hostile" (names), "film"."""
     folder = tmp_path_factory.mktemp("pages")
     x, y = images()
     found = {}
@@ -84,6 +84,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         with viz.capture(model, tc.optim.SGD(model.parameters(), lr=0.05), title=title or None) as cap:
             F.cross_entropy(model(tc.tensor(x, requires_grad=True)), y).backward()
         found[name] = cap.figure().save(folder / f"{name}.html")
+        if name == "net":
+            found["closed"] = cap.figure(depth=1).save(folder / "closed.html")
     found["film"] = film(folder / "film.html")
     return found
 

@@ -14,6 +14,7 @@ from viz import page, svg
 from viz.cards import BLOCKS
 from viz.diagram import Card, Diagram
 from viz.figure import Figure, Options
+from viz.judging import Report
 from viz.page_data import Data, level_data, name_of
 from viz.palette import DARK, LIGHT, Theme
 from viz.recording_run import Run
@@ -46,8 +47,7 @@ def movie_of(run: Run, options: Options | None = None) -> str:
     stage = _Stage(run.trace_at(0), light)
     picture = svg.fragment(stage.svg())
     level = level_data(stage)
-    film = _film(run, light, stage)
-    report = run.report()
+    film, report = _film(run, light, stage)
     return page.Page(
         run.trace.title,
         f"{len(run.losses)} steps, {len(run.frames)} recorded",
@@ -74,15 +74,18 @@ def _left_out(run: Run) -> str:
 # ---- numbers ---------------------------------------------------------------------------------------------------
 
 
-def _film(run: Run, options: Options, stage: Figure) -> Data:
-    """Columns of numbers, one entry for each frame."""
+def _film(run: Run, options: Options, stage: Figure) -> tuple[Data, Report]:
+    """Columns of numbers, one entry for each frame; and what is wrong in the run."""
     cards: list[Data] = [{"flow": [], "gain": [], "rms": [], "update": [], "active": [], "marks": []}
                          for _ in stage.diagram.cards]  # fmt: skip
     links: list[Data] = [{"flow": [], "gain": []} for _ in stage.diagram.links]
     film: Data = {"steps": run.steps, "losses": [_short(loss) for loss in run.losses], "cards": cards, "links": links,
                   "lr": [], "loss": [], "batch": [], "reference": [], "strips": STRIPS}  # fmt: skip
+    reports = []
     for trace in run.traces():
-        diagram = Figure(trace, options).diagram
+        figure = Figure(trace, options)
+        diagram = figure.diagram
+        reports.append(figure.report())
         step = trace.steps[0]
         film["lr"].append(_short(step.lr))
         film["loss"].append(_short(step.loss))
@@ -98,7 +101,7 @@ def _film(run: Run, options: Options, stage: Figure) -> Data:
     film["events"] = _events(stage.diagram, cards, run.steps)
     film["maps"] = _maps(run, options, stage)
     film["facts"] = stage.facts()
-    return film
+    return film, run.joined(reports)
 
 
 def _add_card(column: Data, card: Card) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -15,6 +16,7 @@ from importlib.resources import files
 from typing import Any
 
 from viz import layout, svg
+from viz import page_opening as opening
 from viz.figure import Figure
 from viz.judging import Report
 from viz.measure import HISTOGRAM
@@ -24,6 +26,7 @@ from viz.palette import DARK, LIGHT, Theme
 
 SCRIPTS = ("basics", "view", "picture", "about", "pixels", "search", "table", "page")
 NAMES = {"module": "Modules", "op": "Operations"}
+_IMAGE = re.compile(r'xlink:href="(data:image/png;base64,[^"]*)"')
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 
@@ -41,6 +44,7 @@ class Page:
     banner: str = ""
     note: str = ""
     film: str = ""  # markup of the controls under the picture
+    opened: list[tuple[Data, str]] = field(default_factory=list)  # pictures in which one closed card is open
     data: Data = field(default_factory=dict)
     scripts: Sequence[str] = SCRIPTS
     styles: Sequence[str] = ("page",)
@@ -55,18 +59,37 @@ def page_of(figure: Figure) -> str:
     drawn = [figure, *_other_levels(figure)]
     pictures = [_inline(each) for each in drawn]  # first, as a layout may collapse the diagram
     note = "" if len(drawn) > 1 or not _has_modules(figure) else "The other level is too large to be drawn in time."
+    levels = [level_data(each) for each in drawn]
     page = Page(
         figure.title,
         figure.facts(),
         figure.level,
-        [level_data(each) for each in drawn],
+        levels,
         pictures,
         figure.report(),
         theme=figure.theme,
         banner=figure.banner(),
         note=note,
     )
+    for level, each in zip(levels, drawn, strict=True):
+        if each.level == "module":
+            page.opened = _opened(level, each)
     return page.html()
+
+
+def _opened(level: Data, figure: Figure) -> list[tuple[Data, str]]:
+    """The pictures that closed cards open to; each such card is told the number of its own."""
+    found: dict[str, tuple[Data, str]] = {}
+    for number, name, drawn, picture in opening.pictures(figure):
+        outer, _, card = number.rpartition("/")
+        around = found[outer][0] if outer in found else level
+        inside = next(c for c in around["cards"] if c["id"] == card)
+        inside["opens"] = number
+        data = level_data(drawn)
+        known = {c["name"] for c in around["cards"]}
+        first = next((c["id"] for c in data["cards"] if c["name"] not in known), card)
+        found[number] = ({**data, "frame": number, "name": name, "first": first}, svg.fragment(picture))
+    return list(found.values())
 
 
 def _has_modules(figure: Figure) -> bool:
@@ -94,7 +117,10 @@ def _inline(figure: Figure) -> str:
 
 
 def _document(page: Page) -> str:
-    data = {"title": page.title, "shown": page.shown, "levels": page.levels, "histogram": HISTOGRAM, "grid": LIGHT.grid}
+    images: list[str] = []
+    opened = "".join(_opened_canvas(level, picture, images) for level, picture in page.opened)
+    data = {"title": page.title, "shown": page.shown, "levels": page.levels, "histogram": HISTOGRAM,
+            "grid": LIGHT.grid, "opened": [level for level, _ in page.opened], "images": images}  # fmt: skip
     script = "\n".join(web_file(f"{name}.js") for name in page.scripts)
     begin = ' data-theme="dark"' if page.theme == "dark" else ""
     return f"""<!DOCTYPE html>
@@ -105,7 +131,7 @@ def _document(page: Page) -> str:
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <title>{_esc(page.title)}</title>
 <style>
-{_colours(page.pictures)}
+{_colours([*page.pictures, *(picture for _, picture in page.opened)])}
 {"".join(web_file(f"{name}.css") for name in page.styles)}</style>
 <script>document.documentElement.classList.add("scripted")</script>
 </head>
@@ -114,7 +140,7 @@ def _document(page: Page) -> str:
 <main>
 {_message("banner", page.banner)}{_message("note", page.note)}{_findings(page.report)}
 {"".join(_canvas(level, picture) for level, picture in zip(page.levels, page.pictures, strict=True))}
-{page.film}
+{opened}{page.film}
 <section class="twin" id="table" aria-label="The same as a table">
 <h2>The same as a table</h2>
 <div class="scroll" tabindex="0" role="region" aria-label="Table of layers">
@@ -210,6 +236,23 @@ def _canvas(level: Data, picture: str) -> str:
     return (
         f'<figure class="canvas" data-level="{level["level"]}" tabindex="0" role="region" aria-label="{words}">\n'
         f"{picture}</figure>\n"
+    )
+
+
+def _opened_canvas(level: Data, picture: str, images: list[str]) -> str:
+    """A canvas that waits; its images stand in the data once, however many pictures show them."""
+
+    def waiting(match: re.Match[str]) -> str:
+        if match[1] not in images:
+            images.append(match[1])
+        return f'data-image="{images.index(match[1])}"'
+
+    outer = level["frame"].rpartition("/")[0]
+    return (
+        f'<figure class="canvas" data-level="module" data-frame="{level["frame"]}" tabindex="0" role="region" '
+        f'aria-label="Picture with {_esc(level["name"])} open" hidden>\n'
+        f'<button type="button" class="shut" data-to="{outer}">✕ close {_esc(level["name"])}</button>\n'
+        f"{_IMAGE.sub(waiting, picture)}</figure>\n"
     )
 
 

@@ -10,8 +10,9 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,7 @@ class Run:
 
     def _filled(self, trace: Trace, indices: Any) -> Iterator[Trace]:
         places = list(slots(trace))
+        samples = list(accumulate((frame.step.batch or 1 for frame in self.frames), initial=0))
         for index in indices:
             frame = self.frames[index]
             batch = frame.step.batch
@@ -144,12 +146,12 @@ class Run:
                 key = str(node.id)
                 node.active = frame.active.get(key)
                 node.value = frame.values.get(key)
-                node.silent = self._silent(key, index)
+                node.silent = self._silent(key, index, samples)
                 if node.batched and batch is not None and node.shape:
                     node.shape[0] = batch
             yield trace
 
-    def _silent(self, key: str, index: int) -> Silent | None:
+    def _silent(self, key: str, index: int, samples: list[int]) -> Silent | None:
         """The channels of a rectifier that are never active again from this frame on, where enough frames show it."""
         channels = self.channels.get(key)
         if channels is None or key not in self.frames[index].active:
@@ -158,8 +160,7 @@ class Run:
         dead = [i for i, last in enumerate(channels.last) if last < index and end - 1 - last >= min(PATIENCE, end)]
         far = sum(1 for i in dead if channels.usual > 0 and channels.since[i] < -4.0 * channels.usual)
         first = min((channels.last[i] + 1 for i in dead), default=0)
-        batch = sum(self.frames[i].step.batch or 1 for i in range(first, end))
-        return Silent(len(dead), far, len(channels.last), batch, end - first)
+        return Silent(len(dead), far, len(channels.last), samples[end] - samples[first], end - first)
 
     def _put_maps(self, trace: Trace, index: int) -> None:
         """Thumbnails of the newest step that kept some; crops are numbers, so only of the step itself."""
@@ -179,15 +180,15 @@ class Run:
     def report(self) -> Report:
         """What is wrong at the end, and every NaN or overflow on the way, each with the step at which it began."""
         self._check_not_empty()
+        return self.joined([Figure(trace).report() for trace in self.traces()])
+
+    def joined(self, reports: Sequence[Report]) -> Report:
+        """The report of the run from those of its frames."""
         first: dict[tuple[str, str], tuple[int, Finding]] = {}
-        last: list[Finding] = []
-        judged, gap = 0, ""
-        for frame, trace in zip(self.frames, self.traces(), strict=True):
-            report = Figure(trace).report()
-            last, judged, gap = list(report), report.judged, report.gap
+        for step, report in zip(self.steps, reports, strict=True):
             for finding in report:
-                first.setdefault((finding.kind, finding.where), (frame.step.step, finding))
-        lasting = {(finding.kind, finding.where): finding for finding in last}
+                first.setdefault((finding.kind, finding.where), (step, finding))
+        lasting = {(finding.kind, finding.where): finding for finding in reports[-1]}
         found = []
         for key, (step, finding) in first.items():
             if key in lasting or finding.kind in ("nan", "inf"):
@@ -196,7 +197,7 @@ class Run:
                 until = "" if key in lasting else ", not in the last"
                 found.append((step, Finding(newest.kind, newest.where, newest.value, newest.message + since + until)))
         found.sort(key=lambda pair: (KINDS.index(pair[1].kind), pair[0]))
-        return Report([finding for _, finding in found], judged=judged, gap=gap)
+        return Report([finding for _, finding in found], judged=reports[-1].judged, gap=reports[-1].gap)
 
     @property
     def ok(self) -> bool:

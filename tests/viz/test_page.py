@@ -227,3 +227,17 @@ def test_scripts_are_small_and_parse() -> None:
             path = Path(str(viz.__file__)).parent / "web" / f"{name}.js"
             done = subprocess.run([node, "--check", str(path)], capture_output=True, text=True)
             assert done.returncode == 0, done.stderr
+
+
+def test_closed_cards_open_each_to_a_picture_of_its_own(captured: viz.capture) -> None:
+    page = captured.figure(depth=1).html()
+    _, data = parsed(page)
+    features = next(card for card in data["levels"][0]["cards"] if card["path"] == "features")
+    entry = next(level for level in data["opened"] if level["frame"] == features["opens"])
+    paths = [card["path"] for card in entry["cards"]]
+    assert [f"features.{i}" for i in range(5)] == [path for path in paths if path.startswith("features.")]
+    assert "features" not in paths
+    inside = next(card for card in entry["cards"] if card["id"] == entry["first"])
+    assert inside["path"] == "features.0"
+    assert page.count("data:image/png") < page.count("<image")  # an image that several pictures show stands there once
+    assert not any(card.get("opens") for card in data["levels"][0]["cards"] if card["path"] == "fc")

@@ -1,12 +1,14 @@
 // The page: which picture is shown, what is pointed at and chosen, keys, theme.
 
-const pictures = new Map(all(".canvas").map((canvas) => {
+const pictures = new Map(all(".canvas:not([data-frame])").map((canvas) => {
   const level = data.levels.find((each) => each.level === canvas.dataset.level);
   return [level.level, new Picture(canvas, level)];
 }));
+const opened = new Map(); // pictures in which a closed card is open, by its number; made when first shown
 const about = new About();
 let shown = data.shown;
-const current = () => pictures.get(shown);
+let frame = ""; // which card is open
+const current = () => (frame ? opened.get(frame) : pictures.get(shown));
 const search = new Search(one("#search"), one("#found"), current);
 
 // ---- levels ------------------------------------------------------------------------------------------------------
@@ -14,7 +16,8 @@ const search = new Search(one("#search"), one("#found"), current);
 function showLevel(name) {
   unpin();
   shown = name;
-  for (const [level, picture] of pictures) picture.canvas.hidden = level !== name;
+  frame = "";
+  for (const canvas of all(".canvas")) canvas.hidden = canvas.dataset.level !== name || "frame" in canvas.dataset;
   for (const twin of all("table[data-level]")) twin.hidden = twin.dataset.level !== name;
   for (const button of all("[data-show]")) {
     const is = button.dataset.show === name;
@@ -35,6 +38,36 @@ for (const button of all("[data-show]")) {
     other?.click();
   });
 }
+
+// ---- modules that open ---------------------------------------------------------------------------------------------
+
+/** Show what is inside a closed card, in its place; without a number, close again. */
+function open(number) {
+  unpin();
+  const before = current();
+  const card = before.main(number.split("/").at(-1)) || before.canvas;
+  const place = card.getBoundingClientRect();
+  before.canvas.hidden = true;
+  frame = number;
+  const entry = data.opened.find((each) => each.frame === number);
+  const canvas = number ? one(`.canvas[data-frame="${number}"]`) : pictures.get(shown).canvas;
+  canvas.hidden = false;
+  if (number && !opened.has(number)) {
+    for (const image of all("image[data-image]", canvas)) image.setAttribute("href", data.images[image.dataset.image]);
+    opened.set(number, connected(new Picture(canvas, entry)));
+  }
+  const { view } = current();
+  view.resize();
+  view.scale = before.view.scale;
+  view.apply();
+  if (!number) return;
+  const inside = current().main(entry.first);
+  const now = inside.getBoundingClientRect();
+  view.pan(place.left + place.width / 2 - now.left - now.width / 2, place.top - now.top);
+  inside.focus({ preventScroll: true });
+}
+
+for (const button of all(".shut")) button.addEventListener("click", () => open(button.dataset.to));
 
 // ---- pointing and choosing ---------------------------------------------------------------------------------------
 
@@ -65,6 +98,12 @@ function pin(id) {
   const element = picture.main(id);
   picture.view.show(element);
   const content = [...aboutCard(picture.cards.get(id).data), make("p", { id: "cell-words", class: "says" })];
+  const inside = picture.cards.get(id).data.opens;
+  if (inside) {
+    const button = make("button", { type: "button", class: "unfold" }, "Open");
+    button.addEventListener("click", () => open(inside));
+    content.splice(2, 0, button);
+  }
   about.show(content, element, true);
   const table = one(`table[data-level="${shown}"]`);
   for (const row of all("tbody tr", table)) row.classList.toggle("current", row.dataset.card === id);
@@ -82,7 +121,8 @@ function unpin() {
 
 about.onClose = unpin;
 
-for (const picture of pictures.values()) {
+/** A picture that answers to mouse, fingers and keys. */
+function connected(picture) {
   const { canvas, view } = picture;
   canvas.addEventListener("pointerover", (event) => { if (event.pointerType !== "touch" && !view.pointers.size) pointAt(event.target); });
   canvas.addEventListener("pointerleave", () => { if (!about.pinned) about.hide(); });
@@ -90,9 +130,11 @@ for (const picture of pictures.values()) {
     if (view.moved > 4) return;
     const card = picture.cardAt(event.target);
     if (!card) unpin();
-    else if (picture.chosen === card.data.id && !event.target.dataset.cell) unpin();
-    else pin(card.data.id);
+    else if (picture.chosen !== card.data.id) pin(card.data.id);
+    else if (card.data.opens) return open(card.data.opens);
+    else if (!event.target.dataset.cell) unpin();
     if (card) pointAt(event.target);
+    return undefined;
   });
   canvas.addEventListener("focusin", (event) => {
     if (!event.target.matches(":focus-visible") || event.target === canvas) return;
@@ -100,15 +142,19 @@ for (const picture of pictures.values()) {
     pointAt(event.target);
   });
   canvas.addEventListener("keydown", (event) => onCanvasKey(event, picture));
+  return picture;
 }
+
+for (const picture of pictures.values()) connected(picture);
 
 /** On a card: Enter chooses, up and down go to the next; elsewhere the arrows move the picture. */
 function onCanvasKey(event, picture) {
   const card = picture.cardAt(event.target);
   const sideways = { ArrowLeft: 60, ArrowRight: -60 }[event.key];
   if (card && (event.key === "Enter" || event.key === " ")) {
-    if (picture.chosen === card.data.id) unpin();
-    else pin(card.data.id);
+    if (picture.chosen !== card.data.id) pin(card.data.id);
+    else if (card.data.opens) open(card.data.opens);
+    else unpin();
   } else if (card && (event.key === "ArrowDown" || event.key === "ArrowUp")) {
     const stops = [...picture.cards.keys()].map((id) => picture.main(id)).filter(Boolean);
     stops[stops.indexOf(event.target) + (event.key === "ArrowDown" ? 1 : -1)]?.focus();
@@ -157,6 +203,7 @@ for (const table of all("table[data-level]")) {
   makeSortable(table);
   for (const row of all("tbody tr", table)) {
     row.addEventListener("click", () => {
+      if (frame) open("");
       one("header").scrollIntoView({ behavior: calm.matches ? "auto" : "smooth" });
       pin(row.dataset.card);
     });
@@ -170,6 +217,7 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
   if (event.key === "Escape") {
     if (!about.box.hidden) unpin();
+    else if (frame) open(frame.split("/").slice(0, -1).join("/"));
   } else if (typing) {
     return;
   } else if (event.key === "/") {

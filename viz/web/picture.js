@@ -29,6 +29,7 @@ class Picture {
       card.elements.push(element);
       const box = element.getBBox();
       element.append(draw("rect", { class: "frame", x: box.x, y: box.y, width: box.width, height: box.height, rx: 12 }));
+      element.classList.toggle("opens", Boolean(card.data.opens));
       if (part && part !== "f") continue;
       element.setAttribute("tabindex", "0");
       element.setAttribute("role", "button");

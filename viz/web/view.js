@@ -129,7 +129,9 @@ class View {
         canvas.classList.toggle("moving", pointers.size > 0 && this.moved > 4);
       });
     }
-    canvas.addEventListener("dblclick", (event) => this.zoom(1.7, event.clientX, event.clientY));
+    canvas.addEventListener("dblclick", (event) => {
+      if (!event.target.closest(".opens")) this.zoom(1.7, event.clientX, event.clientY);
+    });
   }
 
   drag(event) {
