@@ -211,6 +211,39 @@ def test_old_values_die_with_those_who_need_them():
     assert not memory._pasts
 
 
+def test_a_write_into_a_batch_copies_no_data_set():
+    data = tc.tensor(np.ones((1000, 100)))
+    x = tc.tensor(np.ones(100), requires_grad=True)
+    batch = data[10:20]
+    y = (batch * x).sum()
+    batch -= 1.0
+    assert sum(p.values.nbytes for p in memory._pasts[id(memory.owner(data.data))]) == batch.data.nbytes
+    y.backward()
+    assert x.grad.tolist() == [10.0] * 100
+    z = (data * x).sum()  # all of it was saved, a part is overwritten
+    batch -= 1.0
+    with pytest.raises(tc.TapeError, match="mul: 'a'"):
+        z.backward()
+    column = data[:, :1]
+    column += 1.0  # spread over all of the memory: nothing is kept
+    assert sum(p.values.nbytes for p in memory._pasts[id(memory.owner(data.data))]) == 2 * batch.data.nbytes
+
+
+def test_the_values_of_memory_in_any_order_are_kept_byte_by_byte():
+    for order in ((0, 3, 1, 2), (3, 2, 1, 0), (1, 0, 2, 3), (0, 1, 2, 3)):
+        array = np.empty_like(np.zeros((2, 3, 4, 5)).transpose(order))
+        array[...] = np.arange(120.0).reshape(array.shape)
+        c, x = tc.tensor(array), leaf(2.0)
+        parts = [c, c[:, ::-1], c[..., 1], c.transpose(3, 2, 1, 0)[::2], c[:0]]
+        values = [p.data.copy() for p in parts]
+        outs = [p * x for p in parts]
+        c += 1.0
+        for out, value in zip(outs, values, strict=True):
+            g = np.random.default_rng(0).integers(-3, 4, out.shape).astype(float)
+            (dx,) = tc.grad(out, x, g)
+            assert dx.item() == (g * value).sum()
+
+
 def test_old_values_of_many_writes_are_bounded():
     array = np.ones(2)
     buffer, x = tc.tensor(array), leaf(1.0, 2.0)

@@ -131,14 +131,16 @@ def check_input(op: Any, position: int, array: np.ndarray, node: Node | None) ->
 
 
 class Past(NamedTuple):
-    """What a memory held from one write, numbered `since`, to the next."""
+    """What a stretch of memory held from one write, numbered `since`, to the next."""
 
     since: int
     until: int
-    values: np.ndarray  # all of the memory, flat
+    start: int  # in bytes
+    values: np.ndarray  # bytes
 
 
 _PASTS_KEPT = 16  # per memory; whoever saved still older values is refused at backward
+_SMALL = 1 << 16  # bytes: so much is kept whole, however little of it is written
 
 
 def is_held(array: np.ndarray) -> bool:
@@ -153,11 +155,22 @@ def is_held(array: np.ndarray) -> bool:
 
 
 def remember(array: np.ndarray) -> None:
-    """Keep what an array's memory holds just before a write, for those who saved it for backward."""
+    """Keep what an array's memory holds just before a write, for those who saved it for backward.
+
+    All of the memory, or of one much larger than the array (a data set, of which it is a batch) the stretch written.
+    """
     memory = owner(array)
-    if isinstance(memory, np.ndarray) and np.subtract(*byte_bounds(memory)[::-1]) == memory.nbytes:  # without gaps
+    if not isinstance(memory, np.ndarray) or not memory.size:
+        return
+    limit = max(4 * array.nbytes, _SMALL)
+    (low, high), (first, last) = byte_bounds(memory), byte_bounds(array)
+    gaps = high - low != memory.nbytes
+    if memory.nbytes <= limit:
+        first, last = low, high
+    if not gaps and last - first <= limit:
         key = id(memory)
-        past = Past(_writes.get(key, 0), tick(), memory.flatten("K"))
+        values = memory.ravel("K").view(np.uint8)[first - low : last - low].copy()
+        past = Past(_writes.get(key, 0), tick(), first - low, values)
         with _lock:
             _pasts.setdefault(key, deque(maxlen=_PASTS_KEPT)).append(past)
 
@@ -173,8 +186,11 @@ def as_it_was(array: np.ndarray, seq: int) -> np.ndarray | None:
     memory = owner(array)
     for past in tuple(_pasts.get(id(memory), ())):  # another thread may be writing
         if past.since <= seq < past.until:
-            offset = array.__array_interface__["data"][0] - memory.__array_interface__["data"][0]
-            return np.ndarray(array.shape, array.dtype, past.values, offset, array.strides)
+            start = byte_bounds(memory)[0] + past.start
+            first, last = byte_bounds(array)
+            if start <= first and last <= start + past.values.nbytes:
+                offset = array.__array_interface__["data"][0] - start
+                return np.ndarray(array.shape, array.dtype, past.values, offset, array.strides)
     return None
 
 
