@@ -27,6 +27,7 @@ class Words:
 
     leaving: list[str] = field(default_factory=list)  # of the gradients where they leave it
     shape: str = ""  # of what it gives
+    given: str = ""  # the shape of what it is given, where it stands here and not with the giver
     arriving: str = ""  # of the gradient that comes back to it
     joins: bool = False  # several lines come in
     forks: bool = False  # several go out
@@ -38,12 +39,24 @@ def words_of(diagram: Diagram, card: Card, style: Style) -> Words:
     out = [link for link in diagram.links if link.source == card.id]
     words = Words(joins=len(into) > 1, forks=len(out) > 1)
     if "shapes" in style.show:
-        shapes = dict.fromkeys(wording.shape_of(link.tensor.shape) for link in out)
-        words.shape = text(", ".join(shapes), style.theme.muted, 9, room=LANE)
+        sideways = style.direction == "LR"  # where one line leads to the next card, both its words stand there
+        words.given = _shapes(into, style) if sideways and len(into) == 1 and _is_alone(diagram, into[0]) else ""
+        words.shape = "" if sideways and len(out) == 1 and _is_alone(diagram, out[0]) else _shapes(out, style)
     if "grads" in style.show and diagram.trace.backward == "full":
         words.leaving = _leaving(diagram, into, style)
         words.arriving = _arriving(diagram, card, out, style)
     return words
+
+
+def _shapes(links: list[Link], style: Style) -> str:
+    shapes = dict.fromkeys(wording.shape_of(link.tensor.shape) for link in links)
+    return text(", ".join(shapes), style.theme.muted, 9, room=LANE)
+
+
+def _is_alone(diagram: Diagram, link: Link) -> bool:
+    """Whether nothing else leaves its source or enters its target."""
+    others = [other for other in diagram.links if other is not link]
+    return not any(other.source == link.source or other.target == link.target for other in others)
 
 
 def _leaving(diagram: Diagram, into: list[Link], style: Style) -> list[str]:
@@ -109,7 +122,7 @@ def _beside(words: str) -> str:
 def _sideways(body: str, words: Words) -> str:
     """Columns left and right of the card, of one height and so with level lanes: forward above, backward below."""
     lines = max(len(words.leaving), 1)
-    left = _column("", words.leaving, lines, ("fi", "go"), LANE + 4 if words.leaving else 5)
+    left = _column(words.given, words.leaving, lines, ("fi", "go"), LANE + 4 if words.leaving or words.given else 5)
     right = _column(words.shape, [words.arriving], lines, ("fo", "gi"), LANE - 25 if words.shape else 5, mirrored=True)
     return table([[left, cell(body), right]])
 

@@ -346,3 +346,33 @@ def test_marks_are_explained_where_they_appear(captured: viz.capture, small: Any
     dot = cap.figure().dot()
     assert "SHRINKS GRADIENT" in dot
     assert "the culprit" in dot
+
+
+def lanes_of(document: str) -> dict[str, np.ndarray]:
+    """The points (n, 2) of each line of an SVG, by its id."""
+    body = document.replace("&#45;", "-")
+    found = re.findall(r'<g id="viz\w+-(n\d+-n\d+-[fg])" class="edge".*?<path [^>]*d="([^"]+)"', body, re.DOTALL)
+    return {name: np.array(re.findall(r"-?[\d.]+", path), dtype=float).reshape(-1, 2) for name, path in found}
+
+
+@pytest.mark.parametrize(("direction", "across"), [("TB", 0), ("LR", 1)])
+def test_the_lanes_of_a_chain_are_straight_and_parallel(captured: viz.capture, direction: str, across: int) -> None:
+    """Whatever the heights of the cards, and with their words beside the lines."""
+    lanes = lanes_of(captured.figure(direction=direction).svg())
+    forward = np.concatenate([points for name, points in lanes.items() if name.endswith("-f")])
+    backward = np.concatenate([points for name, points in lanes.items() if name.endswith("-g")])
+    assert len(lanes) == 2 * len(captured.figure().diagram.links)
+    assert np.ptp(forward[:, across]) < 1
+    assert np.ptp(backward[:, across]) < 1
+    assert abs(forward[:, across].mean() - backward[:, across].mean()) > 20
+
+
+@pytest.mark.parametrize("direction", ["TB", "LR"])
+def test_each_shape_and_each_gradient_stands_once_beside_its_lane(captured: viz.capture, direction: str) -> None:
+    figure = captured.figure(direction=direction, show=("shapes", "grads"))
+    source = figure.dot()
+    for link in figure.diagram.links:
+        shape = "×".join(map(str, link.tensor.shape))
+        giving = [other for other in figure.diagram.links if other.tensor.shape == link.tensor.shape]
+        assert source.count(f">{shape}<") == len({other.tensor.id for other in giving})
+    assert source.count("‖∂L‖") == len(figure.diagram.links) + 1  # and the legend's
