@@ -25,6 +25,7 @@ from .threads import pieces, share
 from .workspace import scratch
 
 _STRETCH = 1 << 18  # elements of the image at a time
+_RUN = 64  # elements: from that length on, times the stride less one, runs of the windows alone are worth it
 _DENSE = 4  # the largest stride at which what is computed between the windows costs less than leaving it out
 _NANOSECONDS = 0.6  # an element of the image
 
@@ -82,21 +83,31 @@ def _max_by_axes(x: Array, y: Array, winners: Array, window: Window) -> bool:
     padding = _overhang(x.shape[1:-1], y.shape[1:-1], window)
     if max(window.stride) > _DENSE or (x.dtype.kind != "f" and any(map(any, padding))):
         return False
-    x = np.ascontiguousarray(pad(x, ((0, 0), *padding, (0, 0)), -np.inf))
-    best, codes, step = x.reshape(-1), scratch("codes", (x.size,), winners.dtype), 1
-    codes.fill(0)
-    for axis, reaches in _reaches(x.shape, window):
-        values, taken = best, codes
-        for tap, reach in enumerate(reaches[1:], 1):
-            length = len(values) - reach
-            wins = np.greater(values[reach:], best[:length], out=scratch("wins", (length,), bool))
-            best = np.maximum(values[reach:], best[:length], out=scratch(f"best{axis}", (length,), x.dtype))
-            code = np.add(taken[reach:], winners.dtype.type(tap * step), out=scratch("code", (length,), codes.dtype))
-            code *= wins.view(np.uint8)
+    values = np.ascontiguousarray(pad(x, ((0, 0), *padding, (0, 0)), -np.inf))
+    codes: Any = None  # of the winners among the axes so far
+    step = 1
+    for axis in reversed(range(1, x.ndim - 1)):
+        way = _Axis.of(values.shape, axis, y.shape, window)
+        (best, *others), behind = way.taps(values), None if codes is None else way.taps(codes)
+        values, target = way.room(f"best{axis}", x.dtype)
+        codes, winning = way.room(f"codes{axis}", winners.dtype)
+        winner = None if behind is None else behind[0]
+        for tap, value in enumerate(others, 1):
+            wins = np.greater(value, best, out=scratch("wins", best.shape, bool)).view(np.uint8)
+            best = np.maximum(value, best, out=target)
+            code: Any = winners.dtype.type(tap * step)
+            if behind is not None:
+                code = np.add(behind[tap], code, out=scratch("code", best.shape, winners.dtype))
             # codes rise from tap to tap, so the last one that wins has the largest
-            codes = np.maximum(codes[:length], code, out=scratch(f"codes{axis}", (length,), codes.dtype))
+            if winner is None:
+                winner = np.multiply(wins, code, out=winning)
+            else:
+                code = np.multiply(wins, code, out=scratch("code", best.shape, winners.dtype))
+                winner = np.maximum(winner, code, out=winning)
+        if not others:
+            target[...], winning[...] = best, 0 if winner is None else winner
         step *= window.kernel[axis - 1]
-    y[...], winners[...] = _windows_of(best, x.shape, y.shape, window), _windows_of(codes, x.shape, y.shape, window)
+    y[...], winners[...] = _starts(values, y.shape, window), _starts(codes, y.shape, window)
     # A NaN is larger than any number, and padding is no pixel even to a window of -inf.
     return x.dtype.kind != "f" or bool(np.isfinite(np.dot(y.reshape(-1), y.reshape(-1))))
 
@@ -178,14 +189,16 @@ def sum_pool(x: Array, window: Window) -> Array:
 def _sum_by_axes(x: Array, y: Array, window: Window) -> bool:
     if max(window.stride) > _DENSE:
         return False
-    x = np.ascontiguousarray(pad(x, ((0, 0), *_overhang(x.shape[1:-1], y.shape[1:-1], window), (0, 0))))
-    total = x.reshape(-1)
-    for axis, reaches in _reaches(x.shape, window):
-        values = total
-        for reach in reaches[1:]:
-            length = len(values) - reach
-            total = np.add(values[reach:], total[:length], out=scratch(f"best{axis}", (length,), x.dtype))
-    y[...] = _windows_of(total, x.shape, y.shape, window)
+    values = np.ascontiguousarray(pad(x, ((0, 0), *_overhang(x.shape[1:-1], y.shape[1:-1], window), (0, 0))))
+    for axis in reversed(range(1, x.ndim - 1)):
+        way = _Axis.of(values.shape, axis, y.shape, window)
+        total, *others = way.taps(values)
+        values, target = way.room(f"best{axis}", x.dtype)
+        for value in others:
+            total = np.add(value, total, out=target)
+        if not others:
+            target[...] = total
+    y[...] = _starts(values, y.shape, window)
     return True
 
 
@@ -250,22 +263,53 @@ def _tiles(size: Sequence[int], window: Window) -> bool:
     )
 
 
-def _reaches(shape: Sequence[int], window: Window) -> Iterator[tuple[int, list[int]]]:
-    """For each spatial axis of channels-last memory, the last first: how far from a window's start its taps lie.
+class _Axis(NamedTuple):
+    """How contiguous memory is pooled along one axis.
 
-    Taken of every element, also between the windows and across the ends of rows, one axis is a few operations on
-    whole arrays shifted against each other, the fastest that NumPy does; rows by themselves cost it three times more.
+    Where that leaves long runs, of the windows alone. Else of every element, also between the windows and across the
+    ends of rows: whole arrays shifted against each other are what NumPy is fastest with.
     """
-    for axis in reversed(range(1, len(shape) - 1)):
-        step = window.dilation[axis - 1] * math.prod(shape[axis + 1 :])
-        yield axis, [tap * step for tap in range(window.kernel[axis - 1])]
+
+    shape: tuple[int, ...]  # of the result; dense: as before, with the axis's last elements left open
+    window: tuple[int, int, int]  # kernel, stride, dilation
+    run: int  # elements behind an index of the axis
+    size: int  # indices of the axis
+    outputs: int | None  # windows along it; None: dense
+
+    @staticmethod
+    def of(shape: Sequence[int], axis: int, output: Sequence[int], window: Window) -> _Axis:
+        stride, run = window.stride[axis - 1], math.prod(shape[axis + 1 :])
+        sparse = run * (stride - 1) >= _RUN
+        result = (*shape[:axis], output[axis] if sparse else shape[axis], *shape[axis + 1 :])
+        per_axis = window.kernel[axis - 1], stride, window.dilation[axis - 1]
+        return _Axis(result, per_axis, run, shape[axis], output[axis] if sparse else None)
+
+    def taps(self, values: Array) -> list[Array]:
+        """What each tap reads."""
+        kernel, stride, dilation = self.window
+        if self.outputs is None:
+            flat, reach = values.reshape(-1), (kernel - 1) * dilation * self.run
+            starts = [tap * dilation * self.run for tap in range(kernel)]
+            return [flat[start : start + flat.size - reach] for start in starts]
+        rows, end = values.reshape(-1, self.size, self.run), (self.outputs - 1) * stride + 1
+        return [rows[:, tap * dilation : tap * dilation + end : stride] for tap in range(kernel)]
+
+    def room(self, name: str, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+        """Memory for the result, and the part of it that is as large as a tap."""
+        whole = scratch(name, self.shape, dtype)
+        if self.outputs is None:
+            kernel, _, dilation = self.window
+            return whole, whole.reshape(-1)[: whole.size - (kernel - 1) * dilation * self.run]
+        return whole, whole.reshape(-1, self.outputs, self.run)
 
 
-def _windows_of(values: Array, shape: Sequence[int], output: Sequence[int], window: Window) -> Array:
-    """View what was taken of every element of channels-last memory of that shape where windows start: shape output."""
-    steps = [values.itemsize * math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
-    strides = [step * s for step, s in zip(steps, (1, *window.stride, 1), strict=True)]
-    return np.ndarray(output, values.dtype, values, 0, strides)
+def _starts(values: Array, output: Sequence[int], window: Window) -> Array:
+    """Of an array that is dense along some axes, what stands where windows start: shape output."""
+    at = [
+        slice(None) if n == m else slice(0, (m - 1) * stride + 1, stride)
+        for n, m, stride in zip(values.shape[1:-1], output[1:-1], window.stride, strict=True)
+    ]
+    return values[(slice(None), *at)]
 
 
 def _taps(size: Sequence[int], output: Sequence[int], window: Window) -> Iterator[tuple[int, Index, Index]]:
