@@ -1,5 +1,9 @@
 """The public face of the operations: `import tinygrad_cnn.functional as F`, in PyTorch's names."""
 
+import difflib
+from typing import NoReturn
+
+from tinygrad_cnn.core.tensor import Tensor
 from tinygrad_cnn.operations.adaptive_pooling import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -73,3 +77,14 @@ __all__ = [
     "max_pool1d", "max_pool2d", "max_pool3d", "max_unpool2d", "mish", "mse_loss", "nll_loss", "one_hot", "pad",
     "prelu", "relu", "relu6", "selu", "sigmoid", "silu", "smooth_l1_loss", "softmax", "softplus", "tanh", "unfold",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> NoReturn:
+    """What PyTorch has here and this package elsewhere, or under another name."""
+    close = [] if name.startswith("_") else difflib.get_close_matches(name, __all__, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    if name == "upsample":
+        hint = "; use interpolate(x, size, scale_factor, mode)"
+    elif not name.startswith("_") and hasattr(Tensor, name):
+        hint = f"; use the method x.{name}(...)"
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")

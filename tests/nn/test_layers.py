@@ -313,3 +313,19 @@ def test_losses_are_their_functions() -> None:
     expected = F.cross_entropy(x, labels, [1.0, 2.0, 3.0], ignore_index=1, label_smoothing=0.1)
     assert loss(x, labels).item() == expected.item()
     assert list(loss.state_dict()) == ["weight"]
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "message"),
+    [
+        (nn, "functional", "write import tinygrad_cnn.functional as F"),
+        (nn, "Conv2D", r"did you mean 'Conv2d'\?"),
+        (nn, "LSTM", "has no attribute 'LSTM'"),
+        (F, "upsample", r"use interpolate\("),
+        (F, "flatten", r"use the method x\.flatten\(\.\.\.\)"),
+        (F, "conv_2d", r"did you mean 'conv2d'\?"),
+    ],
+)
+def test_names_of_elsewhere(module: Any, name: str, message: str) -> None:
+    with pytest.raises(AttributeError, match=message):
+        getattr(module, name)

@@ -1,5 +1,8 @@
 """Layers and networks, in PyTorch's names, shapes and defaults; a state_dict saved there loads here."""
 
+import difflib
+from typing import NoReturn
+
 from tinygrad_cnn.nn import init, utils
 from tinygrad_cnn.nn.activation import (
     ELU,
@@ -97,3 +100,12 @@ __all__ = [
     "ReplicationPad2d", "Sequential", "SiLU", "Sigmoid", "SmoothL1Loss", "Softmax", "Softplus", "Tanh", "Unflatten",
     "Unfold", "Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d", "ZeroPad1d", "ZeroPad2d", "init", "utils",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> NoReturn:
+    """What PyTorch has here and this package elsewhere, or under another name."""
+    close = [] if name.startswith("_") else difflib.get_close_matches(name, __all__, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    if name == "functional":
+        hint = "; write import tinygrad_cnn.functional as F"
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
