@@ -2,7 +2,7 @@
 
     python -m benchmarks.checkers                  # goes on where it stopped; some twenty minutes on two idle cores
     python -m benchmarks.checkers --seconds 150    # stops after that time, the rest another time
-    python -m benchmarks.checkers --every 1        # all mutants; else the historic ones, and one in four of the others
+    python -m benchmarks.checkers --every 1        # all mutants; else the historic ones, and one in eight of the others
     python -m benchmarks.checkers --page           # writes the tables of docs/mutants.md from the results
 
 Needs pip install "tinygrad_cnn[checkers]". Every checker is given the same calls: first each op as it is, where a
@@ -54,7 +54,7 @@ def main() -> None:
     )
     parser.add_argument("--checker", choices=list(CHECKERS), action="append", help="only this one (default: all)")
     parser.add_argument("--size", choices=SIZES, action="append", help="only this size (default: both)")
-    parser.add_argument("--every", type=int, default=4, metavar="N", help="one in N of those not historic (4)")
+    parser.add_argument("--every", type=int, default=8, metavar="N", help="one in N of those not historic (8)")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after that time")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (one per core)")
     parser.add_argument("--journal", type=Path, default=JOURNAL, help=f"what has been tried ({JOURNAL})")

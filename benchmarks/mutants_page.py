@@ -36,6 +36,7 @@ def filled(text: str) -> str:
         "families": families(hunt),
         "sources": sources(hunt),
         "survivors": survivors(hunt),
+        "alarms": alarms(hunt),
         "small": comparison(checkers, "small"),
         "small misses": misses(checkers, "small"),
         "layers": comparison(checkers, "layers"),
@@ -94,23 +95,31 @@ def survivors(hunt: dict[str, Any]) -> Iterator[str]:
         yield f"- **Missed**: `{name}` ({why})."
 
 
+def alarms(hunt: dict[str, Any]) -> Iterator[str]:
+    """The laws that accused a right operation, or the kit itself, in that run."""
+    for alarm in hunt["alarms"]:
+        yield f"- {alarm.partition(chr(10))[0]}"
+
+
 def comparison(checkers: dict[str, Any], size: str) -> Iterator[str]:
     """How many mutants each checker kills, by family; and what it says of right ops."""
-    entries = {name: checkers["sizes"][size][name] for name in TITLES if name in checkers["sizes"][size]}
+    entries = _complete(checkers["sizes"][size])
     yield from _head("mutants", "number", *(TITLES[name] for name in entries))
     for family in (*COMPARED, "all"):
         kills = [_sum(entry["families"], COMPARED if family == "all" else (family,)) for entry in entries.values()]
         if kills[0]["mutants"]:
             shares = (_share(n["killed"], n["mutants"]) for n in kills)
             yield _row(f"**{family}**" if family == "all" else family, kills[0]["mutants"], *shares)
-    alarms = (len(e["false alarms"]) if e["right calls"] else "" for e in entries.values())
-    yield _row("false alarms", f"{entries['ours']['right calls']} calls", *alarms)
-    yield _row("seconds", "", *(round(e["seconds"]) or "" for e in entries.values()))
+    raised = (_sum(entry["families"], COMPARED)["raised"] for entry in entries.values())
+    yield _row("of these, by another exception", "", *raised)
+    accused = (len(e["false alarms"]) if e["right calls"] else "" for e in entries.values())
+    calls = max(e["right calls"] for e in entries.values())
+    yield _row("false alarms", f"{calls} calls", *accused)
 
 
 def misses(checkers: dict[str, Any], size: str) -> Iterator[str]:
     """The kinds of bugs that each checker misses most, of those that a gradient checker could see."""
-    entries = {name: checkers["sizes"][size][name] for name in TITLES if name in checkers["sizes"][size]}
+    entries = _complete(checkers["sizes"][size])
     for name, entry in entries.items():
         often = sorted(entry["missed"].items(), key=lambda item: -item[1])[:8]
         listed = ", ".join(f"{kind} {count}" for kind, count in often)
@@ -123,9 +132,15 @@ def versions(hunt: dict[str, Any], checkers: dict[str, Any]) -> Iterator[str]:
     yield f"Measured with {named}; seed {checkers['seed']}, up to {checkers['cases']} calls of an operation when small."
 
 
+def _complete(entries: dict[str, Any]) -> dict[str, Any]:
+    """The checkers that have tried every mutant that any has."""
+    tried = {name: _sum(entry["families"], COMPARED)["mutants"] for name, entry in entries.items()}
+    return {name: entries[name] for name in TITLES if name in entries and tried[name] == max(tried.values())}
+
+
 def _sum(families: dict[str, Any], chosen: Iterable[str]) -> dict[str, int]:
     own = [families[name] for name in chosen if name in families]
-    return {key: sum(n[key] for n in own) for key in ("mutants", "killed")}
+    return {key: sum(n[key] for n in own) for key in ("mutants", "killed", "raised")}
 
 
 def _share(part: int, whole: int) -> str:

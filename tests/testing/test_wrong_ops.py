@@ -1,4 +1,4 @@
-"""The kit finds seeded bugs: a sample of those of `make mutants` by the battery, and others by gradcheck alone."""
+"""Wrong ops, at small and at large sizes, are refused by gradcheck or gradgradcheck alone; tricky right ones pass."""
 
 from __future__ import annotations
 
@@ -8,102 +8,8 @@ import pytest
 import tinygrad_cnn as tc
 from tinygrad_cnn import functional as F
 from tinygrad_cnn import testing
-from tinygrad_cnn.testing import mutants
-from tinygrad_cnn.testing.mutants import __main__ as command
 from tinygrad_cnn.testing.mutants import rewriting
 from tinygrad_cnn.testing.mutants.mechanical import GRADIENTS
-
-EVERYONE = mutants.all_mutants()
-KILLABLE = [m for m in EVERYONE if m.name not in mutants.EQUIVALENT and m.name not in mutants.MISSED]
-HISTORIC = mutants.historic_mutants()
-QUICK = {"add", "mul", "relu", "tanh", "softmax", "amax", "max_pool1d", "pad", "getitem", "batch_norm", "where"}
-
-
-# ---- the battery -----------------------------------------------------------------------------------------------------
-
-
-def test_every_mutant_has_a_name_of_its_own_and_there_are_enough():
-    names = [m.name for m in EVERYONE]
-    assert len(set(names)) == len(names) > 4000
-    assert len(HISTORIC) > 80
-    assert all(m.seen for m in HISTORIC)
-
-
-def test_every_op_with_a_gradient_is_mutated():
-    mutated = {m.op for m in EVERYONE if m.family == "gradient"}
-    assert mutated == {name for name in testing.cases() if name in tc.ops() and tc.ops()[name].differentiable}
-
-
-@pytest.mark.parametrize("mutant", KILLABLE[:-170:127], ids=lambda m: m.name)
-def test_a_sample_of_mechanical_mutants_is_killed(mutant):
-    assert mutants.hunt(mutant).killed
-
-
-@pytest.mark.parametrize(
-    "mutant", [m for m in HISTORIC if m.op in QUICK and m.name not in mutants.EQUIVALENT][::2], ids=lambda m: m.name
-)
-def test_bugs_of_the_past_are_found(mutant):
-    assert mutants.hunt(mutant).killed
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("mutant", HISTORIC, ids=lambda m: m.name)
-def test_every_bug_of_the_past_is_found_unless_it_makes_no_difference(mutant):
-    assert mutants.hunt(mutant).killed == (mutant.name not in mutants.EQUIVALENT)
-
-
-@pytest.mark.parametrize("name", [*mutants.EQUIVALENT][::6])
-def test_equivalent_mutants_survive(name):
-    (mutant,) = mutants.mutants_named(name)
-    assert not mutants.hunt(mutant, examples=3).killed
-    assert mutants.EQUIVALENT[name].strip()
-
-
-def test_a_mutant_is_gone_when_its_block_ends():
-    for mutant in mutants.mutants_named("tanh:"):
-        with mutant.seeded():
-            pass
-    assert testing.gradcheck(tc.tanh, np.array([1.0, 2.0])).ok
-
-
-def test_right_ops_raise_no_alarm():
-    places = list(mutants.places(300, seed=0))
-    assert [alarm for place in places for alarm in mutants.false_alarms(*place)] == []
-
-
-def test_an_op_that_is_wrong_raises_an_alarm():
-    with testing.patched("tanh", vjp=lambda g, y: 1.01 * g * (1 - y * y)):
-        alarms = mutants.false_alarms("tanh", 3)
-    assert "tanh, case 3, law adjoint" in alarms[0]
-
-
-def test_the_command_counts_and_lists_survivors(capsys):
-    assert command.main(["zeros_like", "--jobs", "1"]) == 0
-    said = capsys.readouterr().out
-    assert "equivalent: its output is 0" in said
-    assert "9 of 9 mutants are killed or equivalent" in said
-
-
-def test_the_command_fails_for_what_is_missed_or_listed_in_vain(capsys, monkeypatch):
-    monkeypatch.setattr(command, "EQUIVALENT", {"isnan: output: off by one": "a wrong claim"})
-    monkeypatch.setattr(command.workers, "hunt", _surviving_if_it_warns)
-    assert command.main(["isnan", "--jobs", "1"]) == 1
-    said = capsys.readouterr().out
-    assert "MISSED isnan: output: warns: no reason known" in said
-    assert "STALE isnan: output: off by one" in said
-
-
-def _surviving_if_it_warns(place):
-    mutant = command.workers.everyone()[place[0]]
-    return mutants.Hunt(mutant.name, mutant.family, None if "warns" in mutant.bug else "reference", 1, 0.0)
-
-
-def test_the_command_names_an_op_without_mutants(capsys):
-    assert command.main(["nothing"]) == 2
-    assert "no mutants of nothing" in capsys.readouterr().err
-
-
-# ---- gradcheck and gradgradcheck alone -------------------------------------------------------------------------------
 
 
 def softmax(x):
