@@ -264,6 +264,26 @@ TRICKY = {
     "float32": (np.exp, lambda g, y: g * y, (small.astype(np.float32),)),
     "views of one array": (np.multiply, lambda g, a, b: (g * b, g * a), (small, small[:])),
     "reversed memory": (np.tanh, tanh_rule, (x[::-1, ::2],)),
+    "relu, all sizes at once": (relu, relu_rule, (x * 10.0 ** rng().integers(-8, 5, x.shape),)),
+    "steps far from 0": (np.floor, lambda g, x: 0 * x, (x * 1e6,)),
+    "waves far from 0": (np.sin, lambda g, x: g * np.cos(x), (x * 1e12,)),
+    "zeros": (np.square, lambda g, x: 2 * g * x, (0 * x,)),
+    "cubes of zeros": (lambda x: x * x * x, lambda g, x: 3 * g * x * x, (0 * x,)),
+    "variance at 1e6": (
+        lambda x: ((x - x.mean(-1, keepdims=True)) ** 2).mean(-1),
+        lambda g, x: 2 / x.shape[-1] * g[:, None] * (x - x.mean(-1, keepdims=True)),
+        (x + 1e6,),
+    ),
+    "a log of a size at 1e6": (
+        lambda x: np.log1p(np.abs(x)),
+        lambda g, x: g * np.sign(x) / (1 + np.abs(x)),
+        (x + 1e6,),
+    ),
+    "steep": (lambda x: np.tanh(1e4 * x), lambda g, y: 1e4 * tanh_rule(g, y), (x,)),
+    "float32, saturated": (softmax, softmax_rule, (x.astype(np.float32) * 1000,)),
+    "float32, overflowing": (np.square, lambda g, x: 2 * g * x, (x.astype(np.float32) * np.float32(1e25),)),
+    "float32 at ties": (relu, relu_rule, (ties.astype(np.float32),)),
+    "float32, batch norm": (batch_norm, batch_norm_rule, tuple(a.astype(np.float32) for a in (x + 50, x[0], x[1]))),
 }
 
 
@@ -296,6 +316,38 @@ HIDDEN = {
         (small, small.T),
     ),
 }  # fmt: skip
+
+
+def _counting(wrong):
+    """A rule that is wrong in the calls with these numbers."""
+    calls = []
+
+    def rule(g, y):
+        calls.append(None)
+        return tanh_rule(g, y) * (1.1 if len(calls) in wrong else 1.0)
+
+    return rule
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("calls", [(1,), (2,), (3,), (2, 4, 6, 8), range(3, 999)], ids=str)
+def test_a_rule_that_is_wrong_in_some_calls_only_is_refused(calls, size):
+    report = testing.gradcheck((np.tanh, _counting(calls)), rng().standard_normal(SIZES[size]), raise_=False)
+    assert not report.ok
+    assert report.failures[0].argument_name == "x"
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("mistake", [scaled, one_element, one_zeroed, shifted], ids=lambda m: m.__name__)
+def test_what_is_wrong_in_single_precision_only_is_refused(mistake, size):
+    def rule(g, y):
+        d = tanh_rule(g, y)
+        return mistake(d).astype(d.dtype) if y.dtype == np.float32 else d
+
+    inputs = rng().standard_normal(SIZES[size])
+    assert testing.gradcheck((np.tanh, rule), inputs).ok
+    report = testing.gradcheck((np.tanh, rule), inputs.astype(np.float32), raise_=False)
+    assert [(f.law, f.argument_name) for f in report.failures] == [("single", "x")]
 
 
 def _overwritten(g, x):

@@ -15,7 +15,8 @@ import numpy as np
 from tinygrad_cnn.core.op import Op, ops
 
 _LISTED = 64  # elements that are written as numbers; more of them as bytes
-_WRITTEN = 1024  # elements of eight bytes that are written out at all
+_SHORT = 200  # bytes that are written without looking for something shorter, in units of eight
+_WRITTEN = 1024  # that are written at all
 
 
 def literal(value: Any) -> str:
@@ -45,16 +46,16 @@ def literal(value: Any) -> str:
     return f"{source}.astype({dtype}).reshape({value.shape})"
 
 
-def is_written(value: Any) -> bool:
+def is_written(value: Any, limit: int = _WRITTEN) -> bool:
     """Whether `literal` gives the very values."""
-    if not isinstance(value, np.ndarray) or value.nbytes <= 8 * _WRITTEN:
+    if not isinstance(value, np.ndarray) or value.nbytes <= 8 * limit:
         return True
-    return value.size <= 8 * _WRITTEN and _small_integers(value) is not None
+    return value.size <= 8 * limit and _small_integers(value) is not None
 
 
 def stand_in(value: Any) -> tuple[Any, str] | None:
-    """For an array that is too large to write: one like it, and the short source that draws it; else None."""
-    if is_written(value) or value.dtype.kind not in "iuf" or not np.isfinite(value).all():
+    """For a large array: one like it, and the short source that draws it; None if it is better written out."""
+    if is_written(value, _SHORT) or value.dtype.kind not in "iuf" or not np.isfinite(value).all():
         return None
     dtype, rng = f"np.{value.dtype.name}", "np.random.default_rng(0)"
     if (value == np.round(value)).all():
