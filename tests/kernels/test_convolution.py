@@ -295,3 +295,21 @@ def test_output_size_counts_the_windows_that_fit(size, kernel, stride, before, a
     last_start = before + size + after - dilation * (kernel - 1) - 1
     if last_start >= 0:
         assert output_size(size, kernel, stride, before, after, dilation) == len(range(0, last_start + 1, stride))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("channels", [2, 32])
+@np.errstate(invalid="ignore")  # as the engine calls kernels
+def test_a_weight_that_is_not_finite_spoils_only_the_pixels_it_multiplies(bad, channels):
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=(channels, channels, 3, 3)).astype(np.float32)
+    g = rng.normal(size=(1, channels, 7, 6)).astype(np.float32)
+    geometry = Geometry((1, 1), ((1, 1),) * 2, (1, 1), 1)
+    clean = conv_input_gradient(g, w, g.shape, geometry)
+    w[1, 0, 0, 0] = bad
+    dx = conv_input_gradient(g, w, g.shape, geometry)
+    spoilt = ~np.isfinite(dx)
+    # Tap (0, 0) reads pixel (i - 1, j - 1) for output (i, j): pixels of the last row and column it never sees.
+    assert spoilt[0, 0, :-1, :-1].all()
+    assert spoilt.sum() == 6 * 5
+    np.testing.assert_allclose(dx[~spoilt], clean[~spoilt], rtol=1e-4, atol=1e-4)

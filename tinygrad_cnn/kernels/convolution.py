@@ -70,9 +70,10 @@ def conv_input_gradient(
     """Adjoint of conv in x, g (N, O, *output) -> (N, C, *S) = x_shape; pixels that no window reads get 0.
 
     At stride 1 it is a correlation of g with the turned kernel, by any path; path "shifts" does without, at any stride.
+    A correlation multiplies the zeros around g too, which a weight that is not finite would turn into NaN.
     """
     by_shifts = cost_of_shifts(w.shape, geometry, g.shape[2:])
-    if path == "shifts" or any(s != 1 for s in geometry.stride):
+    if path == "shifts" or any(s != 1 for s in geometry.stride) or (path is None and not _is_finite(w)):
         return _add_shifted(g, w, x_shape, geometry, by_shifts)
     turned, size = _turned(w, geometry.groups), tuple(x_shape[2:])
     adjoint = geometry._replace(padding=_complement(geometry, w.shape[2:], size, g.shape[2:]))
@@ -143,6 +144,12 @@ def _complement(
         (d * (k - 1) - before, n - m + before)
         for k, n, m, d, (before, _) in zip(kernel, size, output, geometry.dilation, geometry.padding, strict=True)
     )
+
+
+def _is_finite(w: Array) -> bool:
+    """Whether there is neither an infinity nor a NaN; it may also say no to numbers whose squares overflow."""
+    flat = w.reshape(-1)
+    return bool(np.isfinite(np.dot(flat, flat)))
 
 
 def _turned(w: Array, groups: int) -> Array:
