@@ -1,4 +1,4 @@
-"""Looking changes nothing: what a picture has to run leaves the random generator and the modules' modes as they were."""
+"""Looking changes nothing: the random generator and the modules' modes are afterwards as they were."""
 
 from __future__ import annotations
 
