@@ -97,6 +97,8 @@ def survivors(hunt: dict[str, Any]) -> Iterator[str]:
 
 def alarms(hunt: dict[str, Any]) -> Iterator[str]:
     """The laws that accused a right operation, or the kit itself, in that run."""
+    if not hunt["alarms"]:
+        yield f"None in {hunt['examples']:,} examples."
     for alarm in hunt["alarms"]:
         yield f"- {alarm.partition(chr(10))[0]}"
 
