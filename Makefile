@@ -2,10 +2,11 @@
 
 VENV ?= .venv
 VENV_PARITY ?= .venv-parity
+VENV_BENCH ?= .venv-bench
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python; do \
 	$$python -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: help demo test lint mutants browser parity docs clean
+.PHONY: help demo test lint mutants browser parity bench docs clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -31,16 +32,20 @@ mutants: $(VENV)/.dev  ## seed bugs into every operation, and see that the testi
 parity: $(VENV_PARITY)/.dev  ## compare with PyTorch, in an environment of its own
 	@OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(VENV_PARITY)/bin/python -m pytest parity -n auto -q
 
+bench: $(VENV_BENCH)/.data  ## time it next to other libraries, in an environment of its own; BENCH=--quick ends in five minutes
+	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(VENV_BENCH)/bin/python -m benchmarks $(BENCH)
+
 docs: $(VENV)/.dev  ## write docs/ops.md, the table of all operations, from the registry
 	@$(VENV)/bin/python docs/generate.py
 
 clean:  ## remove the environments and what the tools and the demo wrote
-	rm -rf $(VENV) $(VENV_PARITY) runs .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV_PARITY) $(VENV_BENCH) runs .pytest_cache .hypothesis .mypy_cache .ruff_cache
 
 $(VENV_PARITY)/.dev: extra_packages = torch==2.13.0
+$(VENV_BENCH)/.data: extra_packages = torch==2.13.0 jax mygrad autograd
 
 # VENV/.EXTRA is touched once the environment holds the package with that extra.
-$(VENV)/.demo $(VENV)/.dev $(VENV_PARITY)/.dev: pyproject.toml
+$(VENV)/.demo $(VENV)/.dev $(VENV_PARITY)/.dev $(VENV_BENCH)/.data: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer with its venv module was found on PATH." \
 		"Install one (Debian, Ubuntu: apt install python3-venv) or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3"; exit 1; }
 	@$(@D)/bin/python -m pip --version >/dev/null 2>&1 || { \

@@ -13,7 +13,7 @@ import tinygrad_cnn as tc
 from tinygrad_cnn import cli, demo
 from tinygrad_cnn.cli import main
 
-COMMANDS = ["demo", "train", "export", "doctor", "summary", "graph", "viz", "gradcheck"]
+COMMANDS = ["demo", "train", "export", "doctor", "bench", "summary", "graph", "viz", "gradcheck"]
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture) -> None:

@@ -139,6 +139,16 @@ def build_parser() -> argparse.ArgumentParser:
     )
     doctor.add_argument("--json", action="store_true", help="for a program to read")
 
+    bench = _command(
+        commands,
+        run_bench,
+        "time training steps and operations next to other libraries, from a checkout of the sources",
+        "bench --quick",
+        "bench steps operations",
+    )
+    bench.add_argument("measures", metavar="MEASURE", nargs="*", help="which to take (default: all)")
+    bench.add_argument("--quick", action="store_true", help="end within five minutes")
+
     gradcheck = _command(
         commands,
         run_gradcheck,
@@ -342,6 +352,16 @@ def run_doctor(options: argparse.Namespace) -> int:
     found = doctor.examine()
     print(found.to_json() if options.json else found)
     return 0
+
+
+def run_bench(options: argparse.Namespace) -> int:
+    import subprocess
+
+    sources = Path(tc.__file__).parents[1]
+    if not (sources / "benchmarks" / "__main__.py").exists():
+        raise ValueError("the benchmarks come with the sources, not with the package: in a checkout, run `make bench`")
+    quick = ["--quick"] if options.quick else []
+    return subprocess.run([sys.executable, "-m", "benchmarks", *options.measures, *quick], cwd=sources).returncode
 
 
 def run_gradcheck(options: argparse.Namespace) -> int:
