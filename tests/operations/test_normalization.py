@@ -175,3 +175,9 @@ ERRORS = [
 def test_errors_name_the_op_the_numbers_and_the_fix(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_layer_norm_of_a_single_sample_without_a_batch_axis():
+    x = normal(5)
+    expected = (x - x.mean()) / np.sqrt(x.var() + 1e-5)
+    np.testing.assert_allclose(layer_norm(x, 5).data, expected, rtol=1e-12)
