@@ -1,5 +1,6 @@
 """Work shared among threads: the same bits, errors that arrive, the user's BLAS setting untouched, forks."""
 
+import contextlib
 import os
 import threading
 import time
@@ -160,3 +161,23 @@ def test_a_forked_child_computes_too():
         os.waitpid(child, 0)
         pytest.fail("the child hangs")
     np.testing.assert_array_equal(conv(x, w, GEOMETRY), y)
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("error", [None, ValueError("no")])
+def test_the_buffers_of_the_caller_are_set_back(error):
+    def work(some):
+        seen.append(np.getbufsize())
+        if error is not None:
+            raise error
+        return list(some)
+
+    seen = []
+    before = np.setbufsize(4096)
+    try:
+        with contextlib.nullcontext() if error is None else pytest.raises(ValueError, match="no"):
+            share(work, list(range(8)), 1e9)
+        assert np.getbufsize() == 4096
+    finally:
+        np.setbufsize(before)
+    assert set(seen) == {threads._BUFFER}
