@@ -217,7 +217,7 @@ def test_large_nets_stay_light() -> None:
 
 def test_scripts_are_small_and_parse() -> None:
     sources = {name: web_file(f"{name}.js") for name in (*SCRIPTS, "curve", "film")}
-    assert sum(map(len, sources.values())) < 60_000
+    assert sum(map(len, sources.values())) < 70_000
     for name, source in sources.items():
         assert "innerHTML" not in source, name
         assert max(map(len, source.splitlines())) <= 150, name
@@ -239,5 +239,5 @@ def test_closed_cards_open_each_to_a_picture_of_its_own(captured: viz.capture) -
     assert "features" not in paths
     inside = next(card for card in entry["cards"] if card["id"] == entry["first"])
     assert inside["path"] == "features.0"
-    assert page.count("data:image/png") < page.count("<image")  # an image that several pictures show stands there once
+    assert len(set(data["images"])) == len(data["images"]) > 0  # an image that several pictures show stands there once
     assert not any(card.get("opens") for card in data["levels"][0]["cards"] if card["path"] == "fc")
