@@ -133,3 +133,8 @@ def test_a_rule_that_raises_is_reported_with_its_argument():
     report = testing.gradcheck(op, (np.ones(2), np.ones(2)), raise_=False)
     assert report.failures[0].argument_name == "b"
     assert "the gradient raised ValueError: not today" in str(report)
+
+
+def test_the_only_op_that_is_called_is_the_culprit():
+    report = testing.gradcheck(lambda x: wrong_sin(x), rng.standard_normal(4), raise_=False)
+    assert report.culprit == "the op 'report_wrong_sin', the only one that is called"
