@@ -64,15 +64,15 @@ where: Op = op(
 clip = op(
     "clip",
     lambda x, min=None, max=None: np.clip(x, min, max),
-    {"x": lambda g, x, min, max: where(_outside(x, min, max), 0.0, g)},
-    doc="x limited to [min, max]; the derivative is 1 within and at both bounds, 0 outside.",
+    {"x": lambda g, x, min, max: where(_within(x, min, max), g, 0.0)},
+    doc="x limited to [min, max]; the derivative is 1 within and at both bounds, 0 outside and at NaN.",
 )
 
 
-def _outside(x: Tensor, low: Any, high: Any) -> Any:
-    below = False if low is None else x < low
-    above = False if high is None else x > high
-    return above if below is False else below if above is False else below | above
+def _within(x: Tensor, low: Any, high: Any) -> Any:
+    above = True if low is None else x >= low
+    below = True if high is None else x <= high
+    return below if above is True else above if below is True else above & below
 
 
 remainder = op("remainder", np.remainder, {"a": lambda g: g, "b": lambda g, a, b: -g * floor_divide(a, b)},
@@ -191,14 +191,14 @@ hardswish = op(
 relu6 = op(
     "relu6",
     lambda x: np.minimum(np.maximum(x, 0), 6),
-    lambda g, x: where((x <= 0) | (x >= 6), 0.0, g),
-    doc="min(max(x, 0), 6); its derivative is 0 at both bounds.",
+    lambda g, x: where((x > 0) & (x < 6), g, 0.0),
+    doc="min(max(x, 0), 6); its derivative is 0 at both bounds, and at NaN.",
 )
 hardtanh = op(
     "hardtanh",
     lambda x, min_val=-1.0, max_val=1.0: _hardtanh(x, min_val, max_val),
-    lambda g, x, min_val, max_val: where((x <= min_val) | (x >= max_val), 0.0, g),
-    doc="x limited to [min_val, max_val]; its derivative is 0 at both bounds.",
+    lambda g, x, min_val, max_val: where((x > min_val) & (x < max_val), g, 0.0),
+    doc="x limited to [min_val, max_val]; its derivative is 0 at both bounds, and at NaN.",
 )
 
 
