@@ -43,7 +43,7 @@ def test_every_gradient_has_every_mechanical_bug():
     names = {m.name for m in EVERYONE}
     optional = {"last two axes transposed"}  # of a vector it is no bug
     for name, op in tc.ops().items():
-        if name not in testing.cases() or not op.differentiable:
+        if name not in testing.cases() or not op.differentiable or name.startswith("doc_"):  # a page's, not ours
             continue
         for position in rewriting.positions(op):
             where = f"{name}: gradient of {op.input_name(position)}: "
