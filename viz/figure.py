@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 
 from viz import folding, layout, module_level, op_level, tables
 from viz.diagram import Diagram
@@ -21,6 +22,7 @@ SCALES = ("flow", "rms", "update")
 THUMB_SCALES = ("strip", "shared")
 LARGE = 1500  # cost (cards and the ranks their links span) above which cheaper splines are used
 HUGE = 8000  # and above which the picture is collapsed one level further
+_LARGEST_IN_NOTEBOOK = 2_000_000  # characters of a page, which the notebook's file would hold
 
 _BANNERS = {
     "full": "",
@@ -116,6 +118,16 @@ class Figure(Picture):
         from viz.page import page_of
 
         return page_of(self)
+
+    def _in_notebook(self, drawn: str) -> str:
+        """The page, in a frame that keeps its scripts and styles to itself; of a large one the plain picture."""
+        page = self.html()
+        if len(page) > _LARGEST_IN_NOTEBOOK:
+            return super()._in_notebook(drawn)
+        return (
+            f'<iframe srcdoc="{escape(page)}" title="{escape(self.title)}" '
+            'style="width:100%;height:720px;border:1px solid #CBD5E1;border-radius:8px"></iframe>'
+        )
 
     def json(self) -> str:
         """The trace behind the picture; `Trace.from_json` reads it."""

@@ -101,11 +101,15 @@ class Picture(ABC):
         try:
             bundle["text/plain"] = self.text()
             bundle["image/svg+xml"] = self.svg()
-            bundle["text/html"] = svg.fragment(bundle["image/svg+xml"])
+            bundle["text/html"] = self._in_notebook(bundle["image/svg+xml"])
         except Exception as error:  # a repr that raises hides the object behind a traceback
             bundle.setdefault("text/plain", repr(type(self)))
             bundle["text/plain"] += f"\n\n(no picture: {error})"
         return bundle
+
+    def _in_notebook(self, drawn: str) -> str:
+        """The picture as HTML among a notebook's cells."""
+        return svg.fragment(drawn)
 
     def _laid_out(self, format: str, dpi: float | None = None) -> bytes:
         drawing = self._drawing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import os
 import re
 import struct
@@ -205,7 +206,14 @@ def test_the_text_has_a_line_for_each_card(captured: viz.capture) -> None:
 def test_jupyter_gets_all_three_forms(captured: viz.capture) -> None:
     bundle = captured.figure()._repr_mimebundle_()
     assert set(bundle) == {"text/plain", "image/svg+xml", "text/html"}
-    assert bundle["text/html"].startswith("<svg")
+    framed = bundle["text/html"]
+    assert framed.startswith("<iframe srcdoc=")
+    assert html.unescape(framed.split('"')[1]) == captured.figure().html()
+
+
+def test_a_large_page_is_a_plain_picture_in_a_notebook(captured: viz.capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "_LARGEST_IN_NOTEBOOK", 1000)
+    assert captured.figure()._repr_mimebundle_()["text/html"].startswith("<svg")
 
 
 def test_the_repr_never_raises(monkeypatch: pytest.MonkeyPatch, captured: viz.capture) -> None:
