@@ -183,11 +183,10 @@ class Figure(Picture):
 
     def _laid_out(self, format: str, dpi: float | None = None) -> bytes:
         """Lay out; a picture too dear for the time given is collapsed one level further, and says so."""
-        drawing, diagram = self._drawing, self.diagram
         while True:
-            collapsed = self._collapsed(diagram)
+            drawing, collapsed = self._drawing, self._collapsed(self.diagram)
             try:
-                if cost(diagram) <= HUGE or collapsed is None:
+                if cost(self.diagram) <= HUGE or collapsed is None:
                     files = drawing.album.files
                     return layout.lay_out(
                         drawing.graph.source, format, dpi=dpi, images=files, timeout=self.options.timeout
@@ -196,8 +195,8 @@ class Figure(Picture):
                 if collapsed is None:
                     raise
             assert collapsed is not None
-            diagram = self._marked(collapsed)
-            drawing = self._drawn(diagram)
+            self.diagram = self._marked(collapsed)  # from now on, so that a table and a page tell of what is drawn
+            self.__dict__.pop("_drawing", None)
 
     def _collapsed(self, diagram: Diagram) -> Diagram | None:
         if self.level == "module" and diagram.depth > 1:
