@@ -419,3 +419,20 @@ def test_the_same_bytes_in_every_process() -> None:
         outputs.append(done.stdout)
     assert outputs[0] == outputs[1]
     assert b"<!DOCTYPE html>" in outputs[0]
+
+
+def test_a_validation_between_two_steps_is_part_of_neither(batch: Batch) -> None:
+    tc.manual_seed(0)
+    model = Small()
+
+    def validate(step: int) -> None:
+        with tc.no_grad():
+            model.eval()
+            model(batch[0])
+            model.train()
+
+    validated = recorded(model, batch, 7, every=3, before=validate)
+    tc.manual_seed(0)
+    plain = recorded(Small(), batch, 7, every=3)
+    assert validated.steps == plain.steps == [0, 3, 6]
+    assert [frame.sizes for frame in validated.run.frames] == [frame.sizes for frame in plain.run.frames]
