@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -25,7 +26,7 @@ from .products import product, sum_of_products
 from .workspace import scratch
 
 
-class Path:
+class Path(ABC):
     """What all paths have; see the module's text."""
 
     name: ClassVar[str]
@@ -45,21 +46,25 @@ class Path:
         return True
 
     @classmethod
+    @abstractmethod
     def cost(cls, w_shape: Sequence[int], geometry: Geometry, output: Sequence[int]) -> float:
         """Nanoseconds an image on one core: a rough scale, made to compare paths and to see what threads pay for."""
-        raise NotImplementedError
 
+    @abstractmethod
     def prepare(self, w: Array) -> None:
-        raise NotImplementedError
+        """Take weights (O, C / groups, *K) in this path's form."""
 
+    @abstractmethod
     def forward(self, image: Array, out: Array) -> None:
-        raise NotImplementedError
+        """Write the windows of image times the weights into out."""
 
+    @abstractmethod
     def pair(self, image: Array, g: Array) -> Array:
-        raise NotImplementedError
+        """The windows of image times g, summed: the weight gradient in this path's form."""
 
+    @abstractmethod
     def restore(self, total: Array) -> Array:
-        raise NotImplementedError
+        """A weight gradient from this path's form back to (O, C / groups, *K)."""
 
     def bytes_per_row(self, output: Sequence[int]) -> int:
         """Memory that the windows of one row take."""
