@@ -125,7 +125,7 @@ def test_the_order_in_which_a_graph_is_built_changes_no_bit(ops):
     holds()
 
 
-def play(examples=30, seed=0):
+def play(examples=30):
     game = settings(QUICK, max_examples=examples, stateful_step_count=30, phases=[hypothesis.Phase.generate])
     run_state_machine_as_test(testing.EngineMachine, settings=game)
 
