@@ -157,10 +157,6 @@ def _padded(x: np.ndarray, pads: Any, value: float = 0.0) -> np.ndarray:
     return y
 
 
-def _affine_case(d: Draw) -> OpCase:
-    return _pad_case(d)
-
-
 register_op(
     "pad",
     case=_pad_case,
